@@ -1,0 +1,54 @@
+/**
+ * What a decoder tells its shell. Calls come in the order in which the peer sent the envelopes, from inside
+ * `FrameDecoder.read`; what a sink throws comes out of `read`.
+ */
+import type { CallChainLink, IncomingRecipient, WireMessageValue } from './wire-protocol.ts'
+
+/** A message type as this connection knows it: one stable object per announced type. */
+export interface IncomingType {
+  readonly protocol: string
+  readonly type: string
+  /** What our own protocol says the message is. */
+  readonly kind: 'tell' | 'ask'
+  /** The shell's: its validator for this type, or whatever it wants to find again without looking up. */
+  slot: unknown
+}
+
+/** The shell's half. Messages handed over belong to it; a `call` list is not to be changed. */
+export interface FrameSink {
+  onTell(recipient: IncomingRecipient, type: IncomingType, message: WireMessageValue): void
+  /**
+   * `remainingMs` counts from when the peer sent it; undefined without a deadline. `sender` is a path on the
+   * peer.
+   */
+  onAsk(
+    askId: number,
+    recipient: IncomingRecipient,
+    type: IncomingType,
+    message: WireMessageValue,
+    remainingMs: number | undefined,
+    sender: string | undefined,
+    chain: readonly CallChainLink[],
+  ): void
+  onReply(askId: number, value: unknown): void
+  onFail(askId: number, code: string, message: string, details: unknown): void
+  onWatch(watchId: number, recipient: IncomingRecipient): void
+  onUnwatch(watchId: number): void
+  onTerminated(watchId: number, reason: string, detail: string | undefined): void
+  onCancel(askId: number): void
+  onHeartbeat(sequence: number, kind: 'ping' | 'pong'): void
+  onGoodbye(reason: string): void
+  /** A message of a protocol or type that is not known here. `askId` is undefined for a tell. */
+  onUnknown(askId: number | undefined, recipient: IncomingRecipient, protocol: string, type: string): void
+  /**
+   * A message that lacks required fields. Types and ranges are for the shell's validator, after
+   * `onTell`/`onAsk`.
+   */
+  onInvalid(
+    askId: number | undefined,
+    recipient: IncomingRecipient,
+    protocol: string,
+    type: string,
+    problem: string,
+  ): void
+}

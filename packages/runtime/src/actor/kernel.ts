@@ -1,0 +1,215 @@
+/**
+ * What all cells of one system share: the run queue and its pump, the time, the wheel, isolation, counters, and the
+ * hooks by which cells reach the system around them.
+ */
+import type { Logger } from '../platform/log.ts'
+import type { Clock, Platform, Random } from '../platform/platform.ts'
+import type { Ready, RunQueue } from '../platform/run-queue.ts'
+import type { Store } from '../platform/store.ts'
+import { Aborted } from './actor-error.ts'
+import { ActorKind } from './actor-kind.ts'
+import type { AnyDefinition } from './behaviour.ts'
+import type { PendingAsk } from './call.ts'
+import type { Cell } from './cell.ts'
+import type { ActorContextImpl } from './context.ts'
+import type { DeadLetterReason } from './dead-letter.ts'
+import type { Envelope } from './envelope.ts'
+import type { Failure, Family } from './family.ts'
+import type { Isolation, MessageGuard } from './isolation.ts'
+import type { Protocol } from './protocol.ts'
+import type { Ref } from './ref.ts'
+import { TimerWheel } from './timer-wheel.ts'
+import type { EndReason } from './watch.ts'
+
+/** Messages handled before sockets and timers get their turn. */
+export const sliceMessagesMax = 16_000
+/** And the time, whichever comes first. Read once per `clockEvery` messages. */
+export const sliceMs = 4
+const clockEvery = 256
+/** Sends after which the sender's turn ends: senders pay, so mailboxes stay short and messages die young. */
+export const turnSendsMax = 512
+
+/** What the system does for its cells. */
+export interface KernelHooks {
+  readonly makeFamily: (parent: Cell) => Family
+  readonly deadLetter: (envelope: Envelope, reason: DeadLetterReason, kind: ActorKind | undefined, path: string) => void
+  /** The root's child failed beyond what supervision could bear. */
+  readonly rootFailed: (failure: Failure) => void
+  readonly started: (cell: Cell) => void
+  readonly ended: (cell: Cell, reason: EndReason) => void
+  /** A handler kept the loop for too long. */
+  readonly stalled: (cell: Cell, messageType: string, durationMs: number) => void
+  /** An orderly end took longer than it may; what hung was left behind. */
+  readonly abandoned: (cell: Cell, messageType: string | undefined, ageMs: number, waitedFor: string) => void
+  readonly mailboxGrew: (cell: Cell, depth: number) => void
+  /** An effect of an incarnation that is gone was dropped. */
+  readonly staleEffect: (path: string, kind: ActorKind, effect: string) => void
+  /** Finds what lives at a path; `undefined` when nobody does. */
+  readonly resolvePath: (path: string) => Cell | undefined
+  /** An unbound ref to `path`, here or on another node. */
+  readonly refFor: (path: string, protocol: Protocol) => Ref
+}
+
+export interface KernelOptions {
+  readonly name: string
+  readonly platform: Platform
+  readonly isolation: Isolation
+  readonly guard: MessageGuard
+  readonly hooks: KernelHooks
+  readonly services: ReadonlyMap<string, unknown>
+  readonly store: Store
+  readonly askTimeoutMs: number
+  /** Turns longer than this are blamed on their actor; `undefined`: not measured. */
+  readonly stallMs: number | undefined
+}
+
+/** Plain counters, read when somebody asks. */
+export interface KernelCounters {
+  spawned: number
+  ended: number
+  restarts: number
+  messages: number
+  expired: number
+  staleEffects: number
+  deadLetters: number
+  stalls: number
+}
+
+export class Kernel {
+  readonly name: string
+  /** How this node is called in call chains; the cluster sets it. */
+  nodeName: string
+  readonly platform: Platform
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Logger
+  readonly wheel: TimerWheel
+  readonly queue: RunQueue
+  readonly isolation: Isolation
+  readonly guard: MessageGuard
+  readonly hooks: KernelHooks
+  readonly services: ReadonlyMap<string, unknown>
+  readonly store: Store
+  readonly askTimeoutMs: number
+  readonly stallMs: number | undefined
+  readonly counters: KernelCounters = {
+    spawned: 0,
+    ended: 0,
+    restarts: 0,
+    messages: 0,
+    expired: 0,
+    staleEffects: 0,
+    deadLetters: 0,
+    stalls: 0,
+  }
+  /** Sends since the turn in progress began. */
+  sends = 0
+  /** The incarnation whose handler is on the stack right now. */
+  running: ActorContextImpl | null = null
+  /** When the handler on the stack began; kept only where stalls are blamed. */
+  handlerSinceMs = 0
+  /** Messages until the pump looks at the clock again. */
+  untilClock = clockEvery
+  readonly #kinds = new Map<AnyDefinition, ActorKind>()
+  #nextUid = 1
+  #nowMs = 0
+  #inSlice = false
+  #sliceStartMs = 0
+  #sliceLeft = 0
+  #closed = false
+  /** Called after each slice of the pump: outboxes flush here. */
+  afterSlice: (() => void) | null = null
+
+  constructor(options: KernelOptions) {
+    this.name = options.name
+    this.nodeName = options.name
+    this.platform = options.platform
+    this.clock = options.platform.clock
+    this.random = options.platform.random.fork(`system/${options.name}`)
+    this.log = options.platform.log
+    this.wheel = new TimerWheel(this.clock)
+    this.isolation = options.isolation
+    this.guard = options.guard
+    this.hooks = options.hooks
+    this.services = options.services
+    this.store = options.store
+    this.askTimeoutMs = options.askTimeoutMs
+    this.stallMs = options.stallMs
+    this.queue = options.platform.scheduler.makeRunQueue(() => this.#pump())
+  }
+
+  newUid(): number {
+    return this.#nextUid++
+  }
+
+  /** What is known of a definition in this system, made when it is first used. */
+  kindOf(definition: AnyDefinition): ActorKind {
+    let kind = this.#kinds.get(definition)
+    if (kind === undefined) {
+      kind = new ActorKind(definition, this.isolation, this.log)
+      this.#kinds.set(definition, kind)
+    }
+    return kind
+  }
+
+  get kinds(): Iterable<ActorKind> {
+    return this.#kinds.values()
+  }
+
+  /** The time, as of the pump's last look at the clock when it is running, else now. */
+  freshNow(): number {
+    return this.#inSlice ? this.#nowMs : this.clock.monotonicMs()
+  }
+
+  /** The pump has used up what it may before sockets and timers get their turn. Called every `clockEvery` messages. */
+  sliceIsOver(): boolean {
+    this.untilClock = clockEvery
+    this.#sliceLeft -= clockEvery
+    this.#nowMs = this.clock.monotonicMs()
+    return this.#sliceLeft <= 0 || this.#nowMs - this.#sliceStartMs >= sliceMs
+  }
+
+  linkSignal(call: PendingAsk, signal: AbortSignal): void {
+    const abort = (): void => {
+      const message = `The ask "${call.messageType}" to ${call.targetPath} was aborted: the outcome is unknown`
+      call.giveUp(new Aborted(message, { path: call.targetPath, type: call.messageType }, signal.reason))
+    }
+    if (signal.aborted) {
+      abort()
+      return
+    }
+    signal.addEventListener('abort', abort, { once: true })
+    call.release = () => signal.removeEventListener('abort', abort)
+  }
+
+  /** No cell runs after this. */
+  close(): void {
+    this.#closed = true
+    this.wheel.close()
+  }
+
+  #pump(): void {
+    if (this.#closed) return
+    this.#inSlice = true
+    this.#nowMs = this.clock.monotonicMs()
+    this.#sliceStartMs = this.#nowMs
+    this.#sliceLeft = sliceMessagesMax
+    this.untilClock = clockEvery
+    const { queue } = this
+    let over = false
+    for (;;) {
+      const cell = queue.next() as (Ready & Cell) | null
+      if (cell === null) break
+      const before = this.untilClock
+      over = cell.runTurn()
+      // A turn that handled nothing (a start, a stale entry) still counts, or a crash loop would never yield.
+      if (this.untilClock === before && --this.untilClock === 0) over = this.sliceIsOver()
+      if (over) break
+    }
+    this.#inSlice = false
+    this.running = null
+    if (over) queue.yieldNow()
+    else queue.idle()
+    if (this.afterSlice !== null) this.afterSlice()
+  }
+}

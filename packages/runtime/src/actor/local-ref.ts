@@ -1,0 +1,113 @@
+/** Refs to actors in this process: bound to one cell, or to whatever lives at a path when something is sent. */
+import { NoSuchActor } from './actor-error.ts'
+import type { Cell } from './cell.ts'
+import type { Envelope } from './envelope.ts'
+import type { Kernel } from './kernel.ts'
+import type { Protocol } from './protocol.ts'
+import { Ref, type RoomOptions } from './ref.ts'
+import type { WatchRecord } from './watch.ts'
+
+/** Bound: once its actor has ended it is dead for ever, also when the name is taken again. */
+export class LocalRef extends Ref {
+  readonly #cell: Cell
+
+  constructor(cell: Cell) {
+    super()
+    this.#cell = cell
+  }
+
+  /** @internal */
+  get cell(): Cell {
+    return this.#cell
+  }
+
+  override get path(): string {
+    return this.#cell.path
+  }
+
+  override get uid(): number {
+    return this.#cell.uid
+  }
+
+  override get protocol(): Protocol {
+    return this.#cell.kind.protocol
+  }
+
+  override get kernel(): Kernel {
+    return this.#cell.kernel
+  }
+
+  override deliver(envelope: Envelope): boolean {
+    return this.#cell.deliver(envelope)
+  }
+
+  override room(options?: RoomOptions): Promise<void> {
+    return this.#cell.room(options?.signal)
+  }
+
+  override addWatch(record: WatchRecord): void {
+    this.#cell.addWatcher(record)
+  }
+
+  override removeWatch(record: WatchRecord): void {
+    this.#cell.removeWatcher(record)
+  }
+
+  override refParts(): readonly unknown[] {
+    return [this.kernel.nodeName, this.path, this.uid, this.protocol.name]
+  }
+}
+
+/** Unbound: looks its actor up at each send. */
+export class PathRef extends Ref {
+  override readonly path: string
+  override readonly protocol: Protocol
+  override readonly kernel: Kernel
+
+  constructor(kernel: Kernel, path: string, protocol: Protocol) {
+    super()
+    this.kernel = kernel
+    this.path = path
+    this.protocol = protocol
+  }
+
+  override get uid(): undefined {
+    return undefined
+  }
+
+  override deliver(envelope: Envelope): boolean {
+    const cell = this.kernel.hooks.resolvePath(this.path)
+    if (cell !== undefined) return cell.deliver(envelope)
+    const { call, message } = envelope
+    if (call !== null && !call.settled) {
+      const text = `Cannot ask "${message.type}" of ${this.path}: nobody lives there`
+      call.fail(new NoSuchActor(text, { path: this.path, type: message.type }))
+    }
+    this.kernel.hooks.deadLetter(envelope, 'not-found', undefined, this.path)
+    return false
+  }
+
+  override room(options?: RoomOptions): Promise<void> {
+    const cell = this.kernel.hooks.resolvePath(this.path)
+    if (cell !== undefined) return cell.room(options?.signal)
+    return Promise.reject(new NoSuchActor(`Nobody lives at ${this.path}`, { path: this.path }))
+  }
+
+  /** Watches whoever lives at the path now: a later one there is somebody else. */
+  override addWatch(record: WatchRecord): void {
+    const cell = this.kernel.hooks.resolvePath(this.path)
+    if (cell === undefined) record.ended('not-found')
+    else {
+      record.watchedCell = cell
+      cell.addWatcher(record)
+    }
+  }
+
+  override removeWatch(record: WatchRecord): void {
+    record.watchedCell?.removeWatcher(record)
+  }
+
+  override refParts(): readonly unknown[] {
+    return [this.kernel.nodeName, this.path, null, this.protocol.name]
+  }
+}

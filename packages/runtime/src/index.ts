@@ -1,0 +1,110 @@
+/** The public API of the runtime. What is not listed here, or in another entry point, cannot be imported. */
+export {
+  Aborted,
+  ActorCrashed,
+  ActorError,
+  ActorStopped,
+  AskTimeout,
+  CallCycleError,
+  Expired,
+  HandlerTimeout,
+  InvalidMessage,
+  isActorError,
+  Linked,
+  MailboxFull,
+  NoSuchActor,
+  Rejected,
+  reject,
+  RestartLimitExceeded,
+  Restarted,
+  StartFailed,
+  UnknownMessage,
+  type Rejection,
+  type RuntimeErrorCode,
+} from './actor/actor-error.ts'
+export {
+  actor,
+  type ActorOptions,
+  type AnyDefinition,
+  type ChildSpec,
+  type Definition,
+  type HandlerResult,
+  type Handlers,
+  type MailboxOptions,
+  type OverflowPolicy,
+  type Setup,
+} from './actor/behaviour.ts'
+export type {
+  Backoff,
+  ChildOptions,
+  Decision,
+  ErrorRule,
+  Intensity,
+  RestartType,
+  Strategy,
+  SupervisionOptions,
+} from './actor/child-spec.ts'
+export type { ActorContext, CurrentCall, DeferHook, Later, LaterReply, SelfMessage } from './actor/context.ts'
+export type { DeadLetterReason } from './actor/dead-letter.ts'
+export type { StopMode } from './actor/family.ts'
+export type { Isolation } from './actor/isolation.ts'
+export {
+  ask,
+  protocol,
+  refOf,
+  tell,
+  type AnyMessage,
+  type Ask,
+  type AskKeys,
+  type Lane,
+  type MessageDefs,
+  type MessageOf,
+  type MessageOptions,
+  type MessagesOf,
+  type PayloadOf,
+  type Protocol,
+  type ReplyOf,
+  type Tell,
+  type TellKeys,
+  type TellMessage,
+} from './actor/protocol.ts'
+export { client, type ActorRef, type AnyActorRef, type AskOptions, type Client, type RoomOptions } from './actor/ref.ts'
+export { service, type ServiceBinding, type ServiceKey } from './actor/service.ts'
+export type { Timers } from './actor/timers.ts'
+export type { EndReason } from './actor/watch.ts'
+export { metricCatalogue, type MetricDeclaration, type MetricName } from './observability/metric-catalogue.ts'
+export {
+  memoryMetrics,
+  noMetrics,
+  type Counter,
+  type Gauge,
+  type Histogram,
+  type Labels,
+  type MemoryMetrics,
+  type Metrics,
+} from './observability/metrics.ts'
+export { pinoLogger, silentLogger, wrapPino, type Logger, type LogLevel } from './platform/log.ts'
+export { memoryStore, type MemoryStoreOptions } from './platform/memory-store.ts'
+export { nodePlatform, type NodePlatformOptions } from './platform/node-platform.ts'
+export type { Clock, Host, Platform, Random, Scheduler, Timer } from './platform/platform.ts'
+export { seededRandom } from './platform/random.ts'
+export { StoreError, type StoreErrorCode } from './platform/store-error.ts'
+export type { Store, StoreChange, StoreEntry, StoreRange } from './platform/store.ts'
+export { child, supervisor, Supervision, type SupervisorOptions } from './supervision/child.ts'
+export {
+  createSystem,
+  systemDefaults,
+  type ActorStatus,
+  type ActorSystem,
+  type SystemOptions,
+  type SystemStatus,
+} from './system/actor-system.ts'
+export {
+  shutdownPhases,
+  type CoordinatedShutdown,
+  type ShutdownPhase,
+  type ShutdownReport,
+} from './system/coordinated-shutdown.ts'
+export type { EventStream, SystemEvents } from './system/event-stream.ts'
+export type { DeadLetter } from './system/incident-log.ts'
+export type { Registry } from './system/registry.ts'

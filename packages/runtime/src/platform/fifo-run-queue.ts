@@ -1,0 +1,65 @@
+/**
+ * The run queue of a real machine: two FIFOs (system cells first), pumped from a microtask, so that a message is
+ * handled in the turn in which it was sent and before any timer or socket.
+ */
+import type { Ready, RunQueue } from './run-queue.ts'
+
+/** A queue that calls `pump` in a microtask after the first `push`, and after `yieldNow` from `setImmediate`. */
+export function fifoRunQueue(pump: () => void): RunQueue {
+  return new FifoRunQueue(pump)
+}
+
+class FifoRunQueue implements RunQueue {
+  readonly #pump: () => void
+  #head: Ready | null = null
+  #tail: Ready | null = null
+  #systemHead: Ready | null = null
+  #systemTail: Ready | null = null
+  /** A pump is due or running. */
+  #due = false
+
+  constructor(pump: () => void) {
+    this.#pump = pump
+  }
+
+  readonly push = (cell: Ready): void => {
+    cell.nextReady = null
+    if (cell.isSystem) {
+      if (this.#systemTail === null) this.#systemHead = cell
+      else this.#systemTail.nextReady = cell
+      this.#systemTail = cell
+    } else {
+      if (this.#tail === null) this.#head = cell
+      else this.#tail.nextReady = cell
+      this.#tail = cell
+    }
+    if (!this.#due) {
+      this.#due = true
+      queueMicrotask(this.#pump)
+    }
+  }
+
+  readonly next = (): Ready | null => {
+    let cell = this.#systemHead
+    if (cell !== null) {
+      this.#systemHead = cell.nextReady
+      if (this.#systemHead === null) this.#systemTail = null
+    } else {
+      cell = this.#head
+      if (cell === null) return null
+      this.#head = cell.nextReady
+      if (this.#head === null) this.#tail = null
+    }
+    cell.nextReady = null
+    return cell
+  }
+
+  readonly idle = (): void => {
+    if (this.#head !== null || this.#systemHead !== null) queueMicrotask(this.#pump)
+    else this.#due = false
+  }
+
+  readonly yieldNow = (): void => {
+    setImmediate(this.#pump)
+  }
+}

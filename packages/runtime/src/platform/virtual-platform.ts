@@ -1,0 +1,199 @@
+/**
+ * A platform on virtual time, for tests: the clock stands still until `advance` moves it, chance comes from a seed, and
+ * nothing is written or exits. The same actors run on it as on a real machine.
+ */
+import { fifoRunQueue } from './fifo-run-queue.ts'
+import { silentLogger, type Logger, type LogLevel } from './log.ts'
+import { memoryStore } from './memory-store.ts'
+import type { Clock, Platform, Timer } from './platform.ts'
+import { seededRandom } from './random.ts'
+import type { Store } from './store.ts'
+
+export interface VirtualPlatformOptions {
+  /** @default 1 */
+  readonly seed?: number | string | undefined
+  /** @default a logger that keeps its lines in `logged` */
+  readonly log?: Logger | undefined
+  /** @default {} */
+  readonly env?: Readonly<Record<string, string | undefined>> | undefined
+  /** Wall-clock milliseconds at the start. @default 1_700_000_000_000 */
+  readonly wallMs?: number | undefined
+}
+
+/** One line that was logged. */
+export interface LoggedLine {
+  readonly level: LogLevel
+  readonly fields: Readonly<Record<string, unknown>>
+  readonly message: string
+}
+
+export interface VirtualPlatform extends Platform {
+  /**
+   * Moves time on by `ms`: fires every timer that falls due, in the order of their times, and lets all that follows
+   * from one come to rest before the next.
+   */
+  readonly advance: (ms: number) => Promise<void>
+  /** Lets all that can happen without time passing happen. */
+  readonly settle: () => Promise<void>
+  /** Timers that are waiting. After a shutdown there must be none. */
+  readonly pendingTimers: () => number
+  /** Holds on the process (`keepAlive`) that have not been released. */
+  readonly holds: () => number
+  /** Codes that `host.exit` was called with. */
+  readonly exits: readonly number[]
+  /** Plays a signal. */
+  readonly signal: (signal: 'SIGINT' | 'SIGTERM') => void
+  /** Plays a rejection that nobody handled; true when somebody took the blame. */
+  readonly unhandled: (error: unknown) => boolean
+  readonly logged: readonly LoggedLine[]
+}
+
+interface VirtualTimer extends Timer {
+  readonly atMs: number
+  readonly order: number
+  readonly fire: () => void
+}
+
+export function virtualPlatform(options: VirtualPlatformOptions = {}): VirtualPlatform {
+  let nowMs = 0
+  let order = 0
+  let pushes = 0
+  let holds = 0
+  const wallStartMs = options.wallMs ?? 1_700_000_000_000
+  const timers = new Set<VirtualTimer>()
+  const signalListeners = new Set<(signal: 'SIGINT' | 'SIGTERM') => void>()
+  const unhandledListeners = new Set<(error: unknown, promise: Promise<unknown>) => boolean>()
+  const stores = new Map<string, Store>()
+  const exits: number[] = []
+  const logged: LoggedLine[] = []
+  const random = seededRandom(options.seed ?? 1)
+  const secrets = random.fork('secure-bytes')
+
+  const clock: Clock = {
+    monotonicMs: () => nowMs,
+    wallMs: () => wallStartMs + nowMs,
+    setTimer: (atMs, fire) => {
+      if (Number.isNaN(atMs)) throw new RangeError('Cannot set a timer: atMs must be a number, got NaN')
+      const timer: VirtualTimer = { atMs, order: order++, fire, cancel: () => void timers.delete(timer) }
+      timers.add(timer)
+      return timer
+    },
+    slotMs: 0,
+  }
+
+  /** A turn of the event loop, until no cell was made ready and so nothing is left to run. */
+  async function settle(): Promise<void> {
+    let before: number
+    do {
+      before = pushes
+      await new Promise<void>((resolve) => setImmediate(resolve))
+      await new Promise<void>((resolve) => setImmediate(resolve))
+    } while (before !== pushes)
+  }
+
+  function nextDue(untilMs: number): VirtualTimer | undefined {
+    let next: VirtualTimer | undefined
+    for (const timer of timers) {
+      if (timer.atMs > untilMs) continue
+      if (next === undefined || timer.atMs < next.atMs || (timer.atMs === next.atMs && timer.order < next.order)) {
+        next = timer
+      }
+    }
+    return next
+  }
+
+  async function advance(ms: number): Promise<void> {
+    const untilMs = nowMs + ms
+    await settle()
+    for (let timer = nextDue(untilMs); timer !== undefined; timer = nextDue(untilMs)) {
+      timers.delete(timer)
+      nowMs = Math.max(nowMs, timer.atMs)
+      timer.fire()
+      await settle()
+    }
+    nowMs = untilMs
+  }
+
+  return {
+    clock,
+    random,
+    secureBytes: (count) => Uint8Array.from({ length: count }, () => secrets.int(0, 255)),
+    scheduler: {
+      makeRunQueue: (pump) => {
+        const queue = fifoRunQueue(pump)
+        return {
+          push: (cell) => {
+            pushes++
+            queue.push(cell)
+          },
+          next: () => queue.next(),
+          idle: () => queue.idle(),
+          yieldNow: () => queue.yieldNow(),
+        }
+      },
+      afterTurn: queueMicrotask,
+    },
+    openStore: (directory) => {
+      let store = stores.get(directory)
+      if (store === undefined) {
+        store = memoryStore()
+        stores.set(directory, store)
+      }
+      return Promise.resolve(store)
+    },
+    log: options.log ?? keepingLogger(logged, {}),
+    host: {
+      onSignal: (listener) => {
+        signalListeners.add(listener)
+        return { [Symbol.dispose]: () => void signalListeners.delete(listener) }
+      },
+      onUnhandled: (listener) => {
+        unhandledListeners.add(listener)
+        return { [Symbol.dispose]: () => void unhandledListeners.delete(listener) }
+      },
+      keepAlive: () => {
+        holds++
+        let held = true
+        return {
+          [Symbol.dispose]: () => {
+            if (held) holds--
+            held = false
+          },
+        }
+      },
+      exit: (code) => void exits.push(code),
+      env: options.env ?? {},
+      name: 'virtual',
+      processId: 1,
+    },
+    advance,
+    settle,
+    pendingTimers: () => timers.size,
+    holds: () => holds,
+    exits,
+    signal: (signal) => {
+      for (const listener of [...signalListeners]) listener(signal)
+    },
+    unhandled: (error) => {
+      const promise = Promise.resolve()
+      return [...unhandledListeners].some((listener) => listener(error, promise))
+    },
+    logged,
+  }
+}
+
+function keepingLogger(lines: LoggedLine[], bound: Readonly<Record<string, unknown>>): Logger {
+  const write = (level: LogLevel) => (fields: Readonly<Record<string, unknown>>, message: string) => {
+    lines.push({ level, fields: { ...bound, ...fields }, message })
+  }
+  return {
+    ...silentLogger,
+    debug: write('debug'),
+    info: write('info'),
+    warn: write('warn'),
+    error: write('error'),
+    fatal: write('fatal'),
+    child: (fields) => keepingLogger(lines, { ...bound, ...fields }),
+    isLevelEnabled: () => true,
+  }
+}

@@ -1,0 +1,284 @@
+/** The shell of a supervisor: keeps the children of one cell, and carries out what `SupervisorCore` decides. */
+import { ActorError, RestartLimitExceeded } from '../actor/actor-error.ts'
+import type { AnyDefinition, ChildSpec } from '../actor/behaviour.ts'
+import { Cell } from '../actor/cell.ts'
+import { childPolicy, type ChildPolicy } from '../actor/child-spec.ts'
+import type { Failure, Family } from '../actor/family.ts'
+import type { Timer } from '../platform/platform.ts'
+import { SupervisorCore, type Sibling, type SupervisorEffect, type SupervisorInput } from './supervisor-core.ts'
+
+/** One restart, for the log and the event stream. */
+export interface RestartReport {
+  readonly cell: Cell
+  readonly failure: Failure | undefined
+  readonly count: number
+  readonly limit: number
+  readonly delayMs: number
+}
+
+/** Whoever wants to know. */
+export interface SupervisorHooks {
+  readonly restarting: (report: RestartReport) => void
+  /** A child failed and is not started again. */
+  readonly gaveUp: (cell: Cell, failure: Failure) => void
+}
+
+/** No supervisor waits longer than this for its children, however many they are. */
+export const shutdownCapMs = 30_000
+
+const namePattern = /^[^/#\s]{1,255}$/
+
+export class Supervisor implements Family {
+  readonly #cell: Cell
+  readonly #hooks: SupervisorHooks
+  readonly #children = new Map<string, Cell>()
+  #core: SupervisorCore | undefined
+  #failures: Map<string, Failure> | undefined
+  #delays: Map<string, Timer> | undefined
+  /** All children are being stopped: nothing is restarted. */
+  #closing = false
+  #starting: { readonly specs: readonly ChildSpec[]; next: number; readonly done: () => void } | undefined
+
+  constructor(cell: Cell, hooks: SupervisorHooks) {
+    this.#cell = cell
+    this.#hooks = hooks
+  }
+
+  get size(): number {
+    return this.#children.size
+  }
+
+  get(name: string): Cell | undefined {
+    return this.#children.get(name)
+  }
+
+  cells(): Iterable<Cell> {
+    return this.#children.values()
+  }
+
+  spawn(name: string, definition: AnyDefinition, input: unknown, policy: ChildPolicy): Cell {
+    const parent = this.#cell
+    if (!namePattern.test(name)) {
+      throw new TypeError(
+        `Cannot spawn actor "${name}" under ${parent.path}: a name has 1 to 255 characters, without "/", "#" and spaces`,
+      )
+    }
+    if (this.#children.has(name)) {
+      throw new ActorError(
+        'RUNTIME_DUPLICATE_NAME',
+        `Cannot spawn actor "${name}": the name is taken by ${parent.path}/${name}; choose another, or stop that one first`,
+        { path: `${parent.path}/${name}` },
+      )
+    }
+    if (this.#closing) {
+      throw new ActorError('RUNTIME_STOPPED', `Cannot spawn "${name}" under ${parent.path}: it is stopping`)
+    }
+    const { kernel } = parent
+    const kind = kernel.kindOf(definition)
+    const cell = new Cell(kernel, kind, parent, name, policy, input, parent.isSystem)
+    this.adopt(cell)
+    return cell
+  }
+
+  adopt(cell: Cell): void {
+    this.#children.set(cell.name, cell)
+    cell.kind.counters.spawned++
+    cell.kind.counters.living++
+    cell.kernel.counters.spawned++
+    cell.begin()
+  }
+
+  startStatic(specs: readonly ChildSpec[], done: () => void): void {
+    this.#closing = false
+    this.#starting = { specs, next: 0, done }
+    this.#startNext()
+  }
+
+  #startNext(): void {
+    const starting = this.#starting
+    if (starting === undefined) return
+    const spec = starting.specs[starting.next]
+    if (spec === undefined) {
+      this.#starting = undefined
+      starting.done()
+      return
+    }
+    starting.next++
+    this.spawn(spec.name, spec.definition, spec.input, childPolicy(spec.options, 'permanent'))
+  }
+
+  stopAll(done: () => void): void {
+    this.#close()
+    const youngestLast = [...this.#children.values()]
+    const stopNext = (): void => {
+      for (;;) {
+        const child = youngestLast.pop()
+        if (child === undefined) {
+          this.#closing = false
+          done()
+          return
+        }
+        // A child that ends at once must not deepen the stack: there may be a million of them.
+        let atOnce = true
+        let ended = false
+        child.stop('stop', () => {
+          ended = true
+          if (!atOnce) stopNext()
+        })
+        atOnce = false
+        if (!ended) return
+      }
+    }
+    stopNext()
+  }
+
+  killAll(): void {
+    this.#close()
+    for (const child of [...this.#children.values()].reverse()) child.kill('stopped')
+    this.#closing = false
+  }
+
+  #close(): void {
+    this.#closing = true
+    this.#starting = undefined
+    this.#core = undefined
+    this.#failures = undefined
+    for (const timer of this.#delays?.values() ?? []) timer.cancel()
+    this.#delays = undefined
+  }
+
+  shutdownMs(): number {
+    let sumMs = 0
+    for (const child of this.#children.values()) {
+      sumMs += child.deadline
+      if (sumMs >= shutdownCapMs) return shutdownCapMs
+    }
+    return sumMs
+  }
+
+  childStarted(child: Cell): void {
+    if (this.#core !== undefined) this.#step({ type: 'started', child: child.name })
+    child.kernel.hooks.started(child)
+    const starting = this.#starting
+    if (starting !== undefined && starting.specs[starting.next - 1]?.name === child.name) this.#startNext()
+  }
+
+  childFailed(child: Cell, failure: Failure): void {
+    if (this.#closing) {
+      child.end('failed')
+      return
+    }
+    this.#failures ??= new Map()
+    this.#failures.set(child.name, failure)
+    const { policy } = child
+    const input = { child: child.name, policy, siblings: this.#siblings(), chance: this.#chance(policy) }
+    this.#step({ type: 'failed', error: failure.error, ...input })
+  }
+
+  childLeft(child: Cell): void {
+    if (this.#closing) {
+      child.end('stopped')
+      return
+    }
+    const { policy } = child
+    this.#step({ type: 'left', child: child.name, policy, siblings: this.#siblings(), chance: this.#chance(policy) })
+  }
+
+  childEnded(child: Cell): void {
+    if (this.#children.get(child.name) === child) this.#children.delete(child.name)
+    this.#failures?.delete(child.name)
+    this.#delays?.get(child.name)?.cancel()
+    this.#delays?.delete(child.name)
+    if (this.#core !== undefined) this.#step({ type: 'ended', child: child.name })
+    const starting = this.#starting
+    // A static child that will not come up must not hold up those behind it.
+    if (starting !== undefined && starting.specs[starting.next - 1]?.name === child.name) {
+      this.#startNext()
+    }
+  }
+
+  #chance(policy: ChildPolicy): number {
+    return policy.backoff === undefined && policy.onError.length === 0 ? 0.5 : this.#cell.kernel.random.float()
+  }
+
+  #siblings(): readonly Sibling[] {
+    if (this.#cell.kind.strategy === 'one-for-one') return noSiblings
+    return [...this.#children.values()]
+      .filter((child) => !child.isEnding)
+      .map((child) => ({ name: child.name, restart: child.policy.restart }))
+  }
+
+  #step(input: SupervisorInput): void {
+    const { kernel, kind } = this.#cell
+    this.#core ??= new SupervisorCore(kind.strategy, kind.intensity)
+    for (const effect of this.#core.step(input, kernel.freshNow())) this.#carryOut(effect)
+  }
+
+  #carryOut(effect: SupervisorEffect): void {
+    if (effect.type === 'fail') {
+      this.#fail(effect)
+      return
+    }
+    const child = this.#children.get(effect.child)
+    if (child === undefined || this.#closing) return
+    switch (effect.type) {
+      case 'restarting': {
+        const { count, limit, delayMs } = effect
+        child.kind.counters.restarts++
+        child.kernel.counters.restarts++
+        this.#hooks.restarting({ cell: child, failure: this.#failures?.get(child.name), count, limit, delayMs })
+        return
+      }
+      case 'suspend':
+        child.suspend(() => this.#step({ type: 'suspended', child: child.name }))
+        return
+      case 'start':
+        this.#failures?.delete(child.name)
+        child.restart()
+        return
+      case 'stop':
+        child.stop('stop', undefined)
+        return
+      case 'end':
+        this.#end(child)
+        return
+      case 'delay': {
+        const { clock } = child.kernel
+        this.#delays ??= new Map()
+        const fire = (): void => {
+          this.#delays?.delete(child.name)
+          this.#step({ type: 'delay-over', child: child.name })
+        }
+        this.#delays.set(child.name, clock.setTimer(clock.monotonicMs() + effect.delayMs, fire))
+        return
+      }
+      default:
+        effect satisfies never
+    }
+  }
+
+  #lastFailure: Failure | undefined
+
+  #end(child: Cell): void {
+    const failure = this.#failures?.get(child.name)
+    this.#lastFailure = failure
+    if (failure !== undefined) this.#hooks.gaveUp(child, failure)
+    child.end(failure?.error instanceof RestartLimitExceeded ? 'limit' : 'failed')
+  }
+
+  #fail(effect: SupervisorEffect & { readonly type: 'fail' }): void {
+    const cause = this.#lastFailure?.error
+    const { path, kind } = this.#cell
+    if (effect.because === 'escalate') {
+      this.#cell.crash(cause ?? new Error(`A child of ${path} escalated`))
+      return
+    }
+    const { restarts, withinMs, per } = kind.intensity
+    const text =
+      `${path === '' ? '/' : path} gave up: more than ${restarts} restarts within ${withinMs} ms (per ${per}); ` +
+      `the last failure was: ${cause?.message ?? 'a permanent child stopped by itself'}`
+    this.#cell.crash(new RestartLimitExceeded(text, effect.history, cause))
+  }
+}
+
+const noSiblings: readonly Sibling[] = Object.freeze([])

@@ -1,0 +1,430 @@
+/**
+ * A system: one tree of actors on one platform. `createSystem` puts a kernel, the guardians and the services around
+ * them together; everything is handed in, so that the same tree runs on virtual time.
+ */
+import { ActorError, toError } from '../actor/actor-error.ts'
+import { actor, type AnyDefinition, type Definition } from '../actor/behaviour.ts'
+import { Cell } from '../actor/cell.ts'
+import { childPolicy, type ChildOptions } from '../actor/child-spec.ts'
+import { ActorContextImpl, spawnArguments } from '../actor/context.ts'
+import type { Failure, StopMode } from '../actor/family.ts'
+import { MessageGuard, type Isolation } from '../actor/isolation.ts'
+import { Kernel, type KernelCounters } from '../actor/kernel.ts'
+import { LocalRef, PathRef } from '../actor/local-ref.ts'
+import { protocol, type MessageDefs, type Protocol } from '../actor/protocol.ts'
+import type { ActorRef, AnyActorRef, Ref } from '../actor/ref.ts'
+import type { ServiceBinding } from '../actor/service.ts'
+import { noMetrics, type Metrics } from '../observability/metrics.ts'
+import { memoryStore } from '../platform/memory-store.ts'
+import { nodePlatform } from '../platform/node-platform.ts'
+import type { Platform } from '../platform/platform.ts'
+import type { Store } from '../platform/store.ts'
+import { Supervisor } from '../supervision/supervisor.ts'
+import { supervisor } from '../supervision/child.ts'
+import {
+  coordinatedShutdown,
+  type CoordinatedShutdown,
+  type ShutdownReport,
+} from './coordinated-shutdown.ts'
+import { eventStream, type EventStream, type SystemEvents } from './event-stream.ts'
+import { blamed, IncidentLog, type DeadLetter } from './incident-log.ts'
+import { createRegistry, type Registry } from './registry.ts'
+
+export interface SystemOptions {
+  /** What the machine gives. @default nodePlatform() */
+  readonly platform?: Platform | undefined
+  /**
+   * How far messages are kept apart from their senders.
+   * @default 'reference' when NODE_ENV is "production", else 'freeze'; the testkit uses 'codec'
+   */
+  readonly isolation?: Isolation | undefined
+  /** Outside IO for actors, by key: `[Files.provide(realFiles())]`. @default [] */
+  readonly services?: readonly ServiceBinding[] | undefined
+  /** What `ctx.store` gives parts of. @default memoryStore() */
+  readonly store?: Store | undefined
+  /** @default noMetrics */
+  readonly metrics?: Metrics | undefined
+  /** How long an ask waits that does not say. @default 5_000 */
+  readonly askTimeoutMs?: number | undefined
+  /** Over a whole shutdown; what still hangs then is named and left. @default 30_000 */
+  readonly shutdownMs?: number | undefined
+  /** SIGINT and SIGTERM shut the system down and end the process; a second one ends it at once with 130. @default true */
+  readonly handleSignals?: boolean | undefined
+  /**
+   * A synchronous stretch of a handler longer than this is blamed on its actor in the log. `Infinity` turns it off.
+   * @default 50, off when NODE_ENV is "production"
+   */
+  readonly stallMs?: number | undefined
+}
+
+export const systemDefaults = Object.freeze({ askTimeoutMs: 5_000, shutdownMs: 30_000, stallMs: 50 })
+
+/** One actor as `status()` shows it. */
+export interface ActorStatus {
+  readonly path: string
+  readonly definition: string
+  readonly uid: number
+  readonly incarnation: number
+  readonly status: 'starting' | 'running' | 'suspended' | 'draining' | 'stopping' | 'stopped'
+  /** Messages that wait. */
+  readonly mailbox: number
+  /** The message in progress. */
+  readonly handling: string | undefined
+  readonly children: readonly ActorStatus[]
+}
+
+/** A whole system as plain JSON. */
+export interface SystemStatus {
+  readonly name: string
+  readonly counters: Readonly<KernelCounters>
+  readonly tree: ActorStatus
+}
+
+export interface ActorSystem extends AsyncDisposable {
+  readonly name: string
+  readonly platform: Platform
+  readonly events: EventStream<SystemEvents>
+  readonly registry: Registry
+  readonly coordinatedShutdown: CoordinatedShutdown
+  readonly metrics: Metrics
+  /** An unbound ref: finds whoever lives at `path` at each send. */
+  readonly ref: <M extends MessageDefs>(protocol: Protocol<M>, path: string) => ActorRef<M>
+  /** A ref bound to the actor that lives at `path` now, or `undefined`. */
+  readonly lookup: <M extends MessageDefs>(protocol: Protocol<M>, path: string) => ActorRef<M> | undefined
+  /**
+   * Starts a child of /user.
+   * @throws {ActorError} RUNTIME_DUPLICATE_NAME, or RUNTIME_STOPPED once the system is shutting down
+   */
+  readonly spawn: <M extends MessageDefs, I>(
+    name: string,
+    definition: Definition<M, I>,
+    ...rest: void extends I ? [options?: ChildOptions] : [input: I, options?: ChildOptions]
+  ) => ActorRef<M>
+  /** Stops an actor of this system. Resolves when it has ended, also when it had already. */
+  readonly stop: (ref: AnyActorRef, mode?: StopMode) => Promise<void>
+  /** Runs the coordinated shutdown: phases, actors children first, then the resources. Later calls join the first. */
+  readonly shutdown: (reason?: string) => Promise<ShutdownReport>
+  /** Resolves when the system has shut down, for whatever reason. */
+  readonly terminated: Promise<ShutdownReport>
+  readonly status: () => SystemStatus
+  /** The last 1,000 dead letters, oldest first. */
+  readonly deadLetters: () => readonly DeadLetter[]
+}
+
+const Guardian = protocol('guardian', {})
+const rootGuardian = actor(Guardian, { supervision: { intensity: { restarts: 0, withinMs: 1_000 } } }, () => ({}))
+const systemGuardian = actor(Guardian, { name: 'system-guardian' }, () => ({}))
+const statusNames = ['starting', 'running', 'suspended', 'draining', 'stopping', 'stopped'] as const
+
+/** @internal A system as the cluster sees it: with its kernel. */
+export interface InternalSystem extends ActorSystem {
+  readonly kernel: Kernel
+  readonly userCell: Cell
+  readonly systemCell: Cell
+  readonly resolve: (path: string) => Cell | undefined
+  /** Set by the cluster: makes refs to paths on other nodes. */
+  remoteRef: ((path: string, protocol: Protocol) => Ref) | undefined
+}
+
+/**
+ * Starts a system and resolves when its static tree has started.
+ *
+ * @throws {ActorError} RUNTIME_START_FAILED (as a rejection) if the tree gave up while starting
+ */
+export async function createSystem(
+  name: string,
+  root: AnyDefinition = supervisor({}, []) as unknown as AnyDefinition,
+  options: SystemOptions = {},
+): Promise<ActorSystem> {
+  const system = new SystemImpl(name, root, options)
+  await system.started
+  return system
+}
+
+class SystemImpl implements InternalSystem {
+  readonly name: string
+  readonly platform: Platform
+  readonly events: EventStream<SystemEvents>
+  readonly coordinatedShutdown: CoordinatedShutdown
+  readonly metrics: Metrics
+  readonly kernel: Kernel
+  readonly terminated: Promise<ShutdownReport>
+  readonly started: Promise<void>
+  readonly userCell: Cell
+  readonly systemCell: Cell
+  remoteRef: ((path: string, protocol: Protocol) => Ref) | undefined
+  readonly #registry = createRegistry()
+  readonly #incidents: IncidentLog
+  readonly #rootCell: Cell
+  readonly #held: Disposable[] = []
+  #terminate: (report: ShutdownReport) => void = ignore
+  #startFailed: ((error: Error) => void) | undefined
+  #exitCode: number | undefined
+
+  constructor(name: string, root: AnyDefinition, options: SystemOptions) {
+    if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/.test(name)) {
+      throw new TypeError(`Cannot create system "${name}": its name must match [A-Za-z0-9._-]+, at most 63 characters`)
+    }
+    const platform = options.platform ?? nodePlatform()
+    const production = platform.host.env['NODE_ENV'] === 'production'
+    const stallMs = options.stallMs ?? (production ? Number.POSITIVE_INFINITY : systemDefaults.stallMs)
+    this.name = name
+    this.platform = platform
+    this.metrics = options.metrics ?? noMetrics
+    this.events = eventStream<SystemEvents>(platform.log)
+    this.#incidents = new IncidentLog(platform.log, platform.clock, this.events, this.metrics)
+    this.terminated = new Promise((resolve) => (this.#terminate = resolve))
+    const store = options.store ?? memoryStore()
+    this.kernel = new Kernel({
+      name,
+      platform,
+      isolation: options.isolation ?? (production ? 'reference' : 'freeze'),
+      guard: new MessageGuard(),
+      hooks: this.#hooks(),
+      services: new Map((options.services ?? []).map((binding) => [binding.name, binding.implementation])),
+      store,
+      askTimeoutMs: options.askTimeoutMs ?? systemDefaults.askTimeoutMs,
+      stallMs: stallMs === Number.POSITIVE_INFINITY ? undefined : stallMs,
+    })
+    this.coordinatedShutdown = coordinatedShutdown({
+      clock: platform.clock,
+      log: platform.log,
+      deadlineMs: options.shutdownMs ?? systemDefaults.shutdownMs,
+      onPhase: (phase, reason) => this.events.emit('shutdown-phase', { phase, reason }),
+      onEnded: (report) => this.#ended(report),
+    })
+    const { kernel } = this
+    const forEver = childPolicy({ restart: 'temporary', onError: [[Error, 'escalate']] }, 'temporary')
+    this.#rootCell = new Cell(kernel, kernel.kindOf(rootGuardian), null, '', forEver, undefined, true)
+    this.#rootCell.begin()
+    const family = this.#rootCell.makeFamily()
+    this.systemCell = family.spawn('system', systemGuardian, undefined, forEver)
+    this.userCell = new Cell(kernel, kernel.kindOf(root), this.#rootCell, 'user', forEver, undefined, false)
+    family.adopt(this.userCell)
+    this.started = this.#whenStarted()
+    this.#addShutdownTasks(store, options.store === undefined)
+    this.#held.push(platform.host.keepAlive())
+    this.#held.push(platform.host.onUnhandled((error) => this.#takeBlame(error)))
+    if (options.handleSignals !== false) this.#held.push(platform.host.onSignal((signal) => this.#signalled(signal)))
+  }
+
+  get registry(): Registry {
+    return this.#registry
+  }
+
+  ref<M extends MessageDefs>(target: Protocol<M>, path: string): ActorRef<M> {
+    return this.#refFor(path, target) as unknown as ActorRef<M>
+  }
+
+  lookup<M extends MessageDefs>(target: Protocol<M>, path: string): ActorRef<M> | undefined {
+    const cell = this.resolve(path)
+    return cell !== undefined && cell.kind.protocol.name === target.name
+      ? (cell.ref as unknown as ActorRef<M>)
+      : undefined
+  }
+
+  spawn<M extends MessageDefs, I>(
+    name: string,
+    definition: Definition<M, I>,
+    ...rest: void extends I ? [options?: ChildOptions] : [input: I, options?: ChildOptions]
+  ): ActorRef<M> {
+    if (this.userCell.isEnding) {
+      throw new ActorError('RUNTIME_STOPPED', `Cannot spawn "${name}": system "${this.name}" is shutting down or has ended`)
+    }
+    const { input, options } = spawnArguments(definition, rest)
+    const cell = this.userCell.makeFamily().spawn(name, definition, input, childPolicy(options, 'transient'))
+    return cell.ref as unknown as ActorRef<M>
+  }
+
+  stop(ref: AnyActorRef, mode: StopMode = 'stop'): Promise<void> {
+    const cell = ref instanceof LocalRef ? ref.cell : this.resolve(ref.path)
+    if (cell === undefined) return Promise.resolve()
+    if (cell.kernel !== this.kernel || cell.parent === this.#rootCell || cell.parent === null) {
+      const text = `Cannot stop ${ref.path} through system "${this.name}": it is ${cell.parent === null || cell.parent === this.#rootCell ? 'a guardian; use shutdown()' : 'of another system'}`
+      return Promise.reject(new ActorError('RUNTIME_ILLEGAL_CALL', text))
+    }
+    return new Promise((resolve) => cell.stop(mode, resolve))
+  }
+
+  shutdown(reason = 'shutdown() was called'): Promise<ShutdownReport> {
+    return this.coordinatedShutdown.run(reason)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.shutdown('the system was disposed of')
+  }
+
+  status(): SystemStatus {
+    return { name: this.name, counters: { ...this.kernel.counters }, tree: actorStatus(this.#rootCell) }
+  }
+
+  deadLetters(): readonly DeadLetter[] {
+    return this.#incidents.letters()
+  }
+
+  /** The cell at `path`, such as /user/orders/7. */
+  resolve(path: string): Cell | undefined {
+    let cell: Cell | undefined = this.#rootCell
+    for (const name of path.split('/').slice(1)) {
+      cell = cell?.family?.get(name)
+      if (cell === undefined) return undefined
+    }
+    return cell === this.#rootCell ? undefined : cell
+  }
+
+  #refFor(path: string, target: Protocol): Ref {
+    if (path.startsWith('/')) return new PathRef(this.kernel, path, target)
+    if (this.remoteRef !== undefined) return this.remoteRef(path, target)
+    throw new TypeError(`Cannot make a ref to "${path}": a path begins with "/", such as "/user/${path}"`)
+  }
+
+  #hooks(): ConstructorParameters<typeof Kernel>[0]['hooks'] {
+    const incidents = this.#incidents
+    const { events, platform } = this
+    return {
+      makeFamily: (cell) =>
+        new Supervisor(cell, {
+          restarting: (report) => incidents.restarting(report),
+          gaveUp: (child, failure) => this.#gaveUp(child, failure),
+        }),
+      deadLetter: (envelope, reason, kind, path) => {
+        this.kernel.counters.deadLetters++
+        incidents.deadLetter(envelope, reason, kind, path)
+      },
+      rootFailed: (failure) => this.#rootFailed(failure),
+      started: (cell) => {
+        if (!events.wants('actor-started')) return
+        const { path, uid, incarnation } = cell
+        events.emit('actor-started', { path, definition: cell.kind.name, uid, incarnation })
+      },
+      ended: (cell, reason) => {
+        this.#registry.ended(cell.path, cell.uid)
+        if (!events.wants('actor-stopped')) return
+        events.emit('actor-stopped', { path: cell.path, definition: cell.kind.name, uid: cell.uid, reason })
+      },
+      stalled: (cell, messageType, durationMs) => {
+        const { path } = cell
+        this.metrics.counter('understudy_handler_stalls_total', { type: cell.kind.name }).add()
+        events.emit('handler-stalled', { path, definition: cell.kind.name, messageType, durationMs })
+        platform.log.warn(
+          { path, actor: cell.kind.name, type: messageType, durationMs: Math.round(durationMs) },
+          `${path} kept the event loop for ${Math.round(durationMs)} ms while it handled "${messageType}"`,
+        )
+      },
+      abandoned: (cell, messageType, ageMs, waitedFor) => {
+        const { path } = cell
+        events.emit('actor-abandoned', { path, waitedFor, ageMs })
+        platform.log.error(
+          { path, actor: cell.kind.name, type: messageType, ageMs: Math.round(ageMs) },
+          `${path} did not end within its shutdownMs: it still waited for ${waitedFor}; it was abandoned and fenced`,
+        )
+      },
+      mailboxGrew: (cell, depth) => {
+        const { path } = cell
+        platform.log.warn({ path, actor: cell.kind.name, depth }, `${depth} messages wait in the mailbox of ${path}`)
+      },
+      staleEffect: (path, kind, effect) => incidents.staleEffect(path, kind, effect),
+      resolvePath: (path) => this.resolve(path),
+      refFor: (path, target) => this.#refFor(path, target),
+    }
+  }
+
+  /** Resolves when /user runs for the first time. */
+  #whenStarted(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#startFailed = (error) => reject(error)
+      this.userCell.makeRare().onRunning = () => {
+        this.#startFailed = undefined
+        resolve()
+      }
+    })
+  }
+
+  #gaveUp(cell: Cell, failure: Failure): void {
+    const { path, kind } = cell
+    this.events.emit('actor-failed', { path, definition: kind.name, error: failure.error, messageType: failure.messageType })
+    this.platform.log.error(
+      { path, actor: kind.name, type: failure.messageType, err: failure.error },
+      `${path} failed and is not started again: ${failure.error.message}`,
+    )
+  }
+
+  /** Supervision has come to its end: the process is of no use any more. */
+  #rootFailed(failure: Failure): void {
+    const { log } = this.platform
+    log.fatal({ err: failure.error, system: this.name }, `system "${this.name}" failed: ${failure.error.message}`)
+    const startFailed = this.#startFailed
+    const starting = startFailed !== undefined
+    if (!starting) this.#exitCode ??= 1
+    void this.shutdown(`the root failed: ${failure.error.message}`).then(() =>
+      startFailed?.(
+        new ActorError(
+          'RUNTIME_START_FAILED',
+          `Cannot start system "${this.name}": ${failure.error.message}`,
+          {},
+          failure.error,
+        ),
+      ),
+    )
+  }
+
+  #addShutdownTasks(store: Store, ownStore: boolean): void {
+    const { coordinatedShutdown: shutdown } = this
+    shutdown.add('stop-actors', 'actors', async () => {
+      this.#incidents.quiet = true
+      await new Promise<void>((resolve) => this.userCell.stop('stop', resolve))
+      await new Promise<void>((resolve) => this.systemCell.stop('stop', resolve))
+    })
+    shutdown.add('flush', 'log', () => this.#incidents.close())
+    shutdown.add('close', 'store', async () => {
+      if (ownStore) await store.close()
+    })
+  }
+
+  /** The last thing of all: nothing of this system holds the process any more. */
+  #ended(report: ShutdownReport): void {
+    this.kernel.close()
+    for (const held of this.#held.splice(0)) held[Symbol.dispose]()
+    this.#terminate(report)
+    if (this.#exitCode !== undefined) this.platform.host.exit(report.clean ? this.#exitCode : 1)
+  }
+
+  #signalled(signal: 'SIGINT' | 'SIGTERM'): void {
+    if (this.coordinatedShutdown.isRunning()) {
+      this.platform.host.exit(130)
+      return
+    }
+    this.platform.log.info({ signal, system: this.name }, `${signal}: system "${this.name}" shuts down`)
+    this.#exitCode ??= 0
+    void this.shutdown(signal)
+  }
+
+  /** A rejected promise that nobody handled: when it was an ask of an actor, that actor crashes and not the process. */
+  #takeBlame(error: unknown): boolean {
+    const context = blamed(error)
+    if (!(context instanceof ActorContextImpl) || context.cell.kernel !== this.kernel) return false
+    this.platform.log.error(
+      { path: context.cell.path, err: error },
+      `${context.cell.path} left a failed ask unhandled: await it, or use ctx.request or ctx.run`,
+    )
+    context.cell.crash(toError(error))
+    return true
+  }
+}
+
+function actorStatus(cell: Cell): ActorStatus {
+  return {
+    path: cell.parent === null ? '/' : cell.path,
+    definition: cell.kind.name,
+    uid: cell.uid,
+    incarnation: cell.incarnation,
+    status: statusNames[cell.status],
+    mailbox: cell.depth,
+    handling: cell.current?.message.type,
+    children: [...(cell.family?.cells() ?? [])].map(actorStatus),
+  }
+}
+
+function ignore(): void {
+  // Replaced in the constructor, before anybody can call it.
+}

@@ -1,0 +1,152 @@
+/**
+ * Dead letters and restarts, as a person reads them: the first ten of a kind whole, then one line with the count, so
+ * that a crash loop is visible and a flood does not bury everything else.
+ */
+import type { Envelope } from '../actor/envelope.ts'
+import type { ActorKind } from '../actor/actor-kind.ts'
+import type { DeadLetterReason } from '../actor/dead-letter.ts'
+import { blameKey } from '../actor/call.ts'
+import { LogThrottle, type ThrottleSummary } from '../observability/log-throttle.ts'
+import type { Logger } from '../platform/log.ts'
+import type { Clock, Timer } from '../platform/platform.ts'
+import type { RestartReport } from '../supervision/supervisor.ts'
+import type { Metrics } from '../observability/metrics.ts'
+import type { EventStream, SystemEvents } from './event-stream.ts'
+
+/** From this many crashes in a row on the same message type, that type is named as poison. */
+export const poisonAt = 3
+/** Dead letters kept for `system.deadLetters()`. */
+export const deadLettersKept = 1_000
+
+/** One of the last dead letters. */
+export type DeadLetter = SystemEvents['dead-letter'] & { readonly atMs: number }
+
+export class IncidentLog {
+  readonly #log: Logger
+  readonly #clock: Clock
+  readonly #events: EventStream<SystemEvents>
+  readonly #metrics: Metrics
+  readonly #throttle = new LogThrottle()
+  readonly #letters: DeadLetter[] = []
+  #nextLetter = 0
+  readonly #streaks = new WeakMap<object, { type: string | undefined; count: number }>()
+  readonly #staleSeen = new Set<string>()
+  #timer: Timer | undefined
+  /** During shutdown dead letters are expected: counted, not written. */
+  quiet = false
+
+  constructor(log: Logger, clock: Clock, events: EventStream<SystemEvents>, metrics: Metrics) {
+    this.#log = log
+    this.#clock = clock
+    this.#events = events
+    this.#metrics = metrics
+  }
+
+  deadLetter(envelope: Envelope, reason: DeadLetterReason, kind: ActorKind | undefined, path: string): void {
+    const definition = kind?.name ?? '(none)'
+    if (kind !== undefined) kind.counters.deadLetters++
+    this.#metrics.counter('understudy_dead_letters_total', { reason, type: definition }).add()
+    const sender = envelope.sender?.senderPath
+    const letter = { reason, path, definition, sender, message: envelope.message, atMs: this.#clock.monotonicMs() }
+    this.#letters[this.#nextLetter] = letter
+    this.#nextLetter = (this.#nextLetter + 1) % deadLettersKept
+    this.#events.emit('dead-letter', letter)
+    if (this.quiet) return
+    const { type } = envelope.message
+    this.#write(`dead letters of ${definition} (${reason})`, 'warn', { path, actor: definition, type, reason, sender }, () =>
+      `dead letter: "${type}" to ${path} was not delivered (${reason})`,
+    )
+  }
+
+  restarting(report: RestartReport): void {
+    const { cell, failure, count, limit, delayMs } = report
+    const { path, kind } = cell
+    const { error, messageType } = failure ?? { error: undefined, messageType: undefined }
+    const sameMessage = this.#streak(cell, messageType)
+    this.#metrics.counter('understudy_restarts_total', { type: kind.name, reason: error?.name ?? 'left' }).add()
+    this.#events.emit('actor-restarted', {
+      path,
+      definition: kind.name,
+      error,
+      messageType,
+      count,
+      limit,
+      delayMs,
+      sameMessage,
+    })
+    const fields = { path, actor: kind.name, type: messageType, err: error, restart: count, limit, delayMs }
+    const poison = sameMessage >= poisonAt ? { poison: messageType, crashes: sameMessage } : {}
+    this.#write(`restarts of ${kind.name}`, 'error', { ...fields, ...poison }, () => {
+      const why = error === undefined ? 'stopped by itself' : `crashed${messageType === undefined ? '' : ` on "${messageType}"`}`
+      const when = delayMs > 0 ? ` in ${Math.round(delayMs)} ms` : ''
+      const again = sameMessage >= poisonAt ? `; "${messageType}" crashed it ${sameMessage} times in a row` : ''
+      return `${path} ${why}: restart ${count} of ${limit}${when}${again}`
+    })
+  }
+
+  staleEffect(path: string, kind: ActorKind, effect: string): void {
+    this.#metrics.counter('understudy_stale_effects_total', { type: kind.name }).add()
+    const key = `${kind.name}/${effect}`
+    if (this.#staleSeen.has(key)) return
+    this.#staleSeen.add(key)
+    this.#log.warn(
+      { path, actor: kind.name, effect },
+      `an incarnation of ${path} that is gone tried ctx.${effect}: dropped (logged once per actor and effect)`,
+    )
+  }
+
+  /** The last dead letters, oldest first. */
+  letters(): readonly DeadLetter[] {
+    return [...this.#letters.slice(this.#nextLetter), ...this.#letters.slice(0, this.#nextLetter)]
+  }
+
+  /** Writes what is still held back. */
+  close(): void {
+    this.#timer?.cancel()
+    this.#timer = undefined
+    this.#tell(this.#throttle.flush(this.#clock.monotonicMs()))
+  }
+
+  #streak(cell: object, messageType: string | undefined): number {
+    const streak = this.#streaks.get(cell) ?? { type: undefined, count: 0 }
+    streak.count = messageType !== undefined && streak.type === messageType ? streak.count + 1 : 1
+    streak.type = messageType
+    this.#streaks.set(cell, streak)
+    return messageType === undefined ? 0 : streak.count
+  }
+
+  #write(
+    key: string,
+    level: 'warn' | 'error',
+    fields: Readonly<Record<string, unknown>>,
+    line: () => string,
+  ): void {
+    if (!this.#log.isLevelEnabled(level)) return
+    if (this.#throttle.note(key, this.#clock.monotonicMs()) === 'write') {
+      this.#log[level](fields, line())
+      return
+    }
+    this.#arm()
+  }
+
+  #arm(): void {
+    const dueMs = this.#throttle.nextDeadlineMs()
+    if (dueMs === undefined || this.#timer !== undefined) return
+    this.#timer = this.#clock.setTimer(dueMs, () => {
+      this.#timer = undefined
+      this.#tell(this.#throttle.due(this.#clock.monotonicMs()))
+      this.#arm()
+    })
+  }
+
+  #tell(summaries: readonly ThrottleSummary[]): void {
+    for (const { key, counted, fromMs, toMs } of summaries) {
+      this.#log.warn({ counted, fromMs, toMs }, `${counted} more ${key} in ${Math.ceil((toMs - fromMs) / 1_000)} s`)
+    }
+  }
+}
+
+/** The context whose ask `error` ended, if it was one of ours. */
+export function blamed(error: unknown): unknown {
+  return typeof error === 'object' && error !== null ? (error as { [blameKey]?: unknown })[blameKey] : undefined
+}
