@@ -21,6 +21,7 @@ export const LIMIT_NAME = 'limit'
 
 /** Seen from bench/dist/systems: compiled systems lie beside this file, peers are plain JavaScript. */
 export const SYSTEMS: readonly SystemEntry[] = Object.freeze([
+  { name: 'understudy', kind: 'own', module: new URL('./understudy.js', import.meta.url) },
   { name: LIMIT_NAME, kind: 'limit', module: new URL('./limit.js', import.meta.url) },
   peer('xstate'),
   peer('nact'),

@@ -141,6 +141,19 @@ void test('Link: bytes that are no WebSocket frame end the link with CLUSTER_LIN
   socket.destroy()
 })
 
+void test('Link.send: closed as soon as the peer said so, although its connection still stands', async (t) => {
+  const links: Link[] = []
+  const listener = await webSocketTransport({ closeTimeoutMs: 100 }).listen(anyPort, (link) =>
+    links.push(link),
+  )
+  t.teardown(() => listener.close())
+  const socket = await upgraded(listener.address)
+  socket.write(Buffer.from([0x88, 0x80, 0, 0, 0, 0]))
+  await once(socket, 'data')
+  t.equal(links[0]?.send(new Uint8Array(8)), 'closed')
+  socket.destroy()
+})
+
 void test('Link: half-open closing and a reset are CLUSTER_LINK_LOST', async (t) => {
   const ends: Array<Promise<CloseReason>> = []
   const listener = await webSocketTransport().listen(anyPort, (link) => {
@@ -278,7 +291,7 @@ void test('webSocketTransport: RangeError for options out of range', (t) => {
 
 /** A TCP connection that has been made a node link by hand, for bytes that no client would send. */
 async function upgraded(address: string): Promise<Socket> {
-  const socket = connect(portOf(address), '127.0.0.1')
+  const socket = connect({ port: portOf(address), host: '127.0.0.1', allowHalfOpen: true })
   socket.on('error', () => undefined)
   socket.write(
     `GET ${NODE_PATH} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n` +

@@ -90,6 +90,7 @@ export type { Clock, Host, Platform, Random, Scheduler, Timer } from './platform
 export { seededRandom } from './platform/random.ts'
 export { StoreError, type StoreErrorCode } from './platform/store-error.ts'
 export type { Store, StoreChange, StoreEntry, StoreRange } from './platform/store.ts'
+export { pool, poolSizeMax, type PoolOptions, type PoolStrategy } from './routing/pool.ts'
 export { child, supervisor, Supervision, type SupervisorOptions } from './supervision/child.ts'
 export {
   createSystem,

@@ -72,6 +72,18 @@ function frameTests(test: DeclareTest, makeTransport: MakeTransport): void {
     t.equal(reason.code, 'ALL_SENT', 'the end comes behind the last frame')
   })
 
+  test('Link.onFrame: a frame that comes while earlier ones wait stays behind them', async (t) => {
+    const { near, far } = await pair(t, makeTransport)
+    near.send(numbered(0, 8))
+    near.send(numbered(1, 8))
+    await turns(t, makeTransport)
+    near.send(numbered(2, 8))
+    t.same(
+      (await frames(far, 3)).map(describe),
+      sequence(3, () => 8),
+    )
+  })
+
   test('Link.onFrame: a new callback takes over, and one that was set in a callback gets the next frame', async (t) => {
     const { near, far } = await pair(t, makeTransport)
     const first: string[] = []
@@ -120,6 +132,8 @@ function endTests(test: DeclareTest, makeTransport: MakeTransport): void {
       toFar.push(describe(frame))
       far.send(numbered(0, KIB))
     })
+    // Under way at the time of the close, and not to be delivered.
+    for (let n = 0; n < 20; n++) far.send(numbered(n, 8))
     for (let n = 0; n < 200; n++) near.send(numbered(n, KIB))
     const ends = Promise.all([closed(near), closed(far)])
     near.close('CLUSTER_DUPLICATE_LINK')
@@ -134,6 +148,18 @@ function endTests(test: DeclareTest, makeTransport: MakeTransport): void {
     t.equal(atNear.code, 'CLUSTER_DUPLICATE_LINK')
     t.equal(atFar.code, 'CLUSTER_DUPLICATE_LINK', 'the peer learns the code')
     t.equal(far.send(numbered(0, 8)), 'closed')
+  })
+
+  test('Link.close: what waited for a callback is dropped', async (t) => {
+    const { near, far } = await pair(t, makeTransport)
+    near.send(numbered(0, 8))
+    await turns(t, makeTransport)
+    let delivered = 0
+    far.close()
+    far.onFrame(() => delivered++)
+    await closed(far)
+    await closed(near)
+    t.equal(delivered, 0)
   })
 
   test('Link.close: idempotent, the first code stands, onClose is called once and never at once', async (t) => {
@@ -257,9 +283,11 @@ function doorTests(test: DeclareTest, makeTransport: MakeTransport): void {
     during.abort(new Error('no longer wanted'))
     t.equal(await dial, 'CLUSTER_DIAL_ABORTED')
     const after = new AbortController()
+    const listeners = countListeners(after.signal)
     const link = await transport.dial(listener.address, { signal: after.signal })
     after.abort()
     t.equal(link.send(numbered(1, 8)), 'ok', 'an open link does not care')
+    t.equal(listeners(), 0)
     link.close()
   })
 
@@ -415,6 +443,21 @@ function describe(frame: Uint8Array): string {
 
 function sequence(count: number, bytesOf: (n: number) => number): string[] {
   return Array.from({ length: count }, (_, n) => `${n}:${Math.max(8, bytesOf(n))}`)
+}
+
+/** Counts the listeners that a signal gets from now on, less those that are taken away. */
+function countListeners(signal: AbortSignal): () => number {
+  const listeners = new Set<unknown>()
+  const { addEventListener, removeEventListener } = signal
+  signal.addEventListener = (...given: Parameters<typeof addEventListener>) => {
+    listeners.add(given[1])
+    addEventListener.apply(signal, given)
+  }
+  signal.removeEventListener = (...given: Parameters<typeof removeEventListener>) => {
+    listeners.delete(given[1])
+    removeEventListener.apply(signal, given)
+  }
+  return () => listeners.size
 }
 
 async function codeOf(promise: Promise<unknown>): Promise<unknown> {

@@ -31,6 +31,7 @@ export class LinkInbox {
   #isFlushDue = false
   /** Set when the link has ended; told once nothing waits. */
   #reason: CloseReason | undefined
+  /** No flush is due from then on, so it is told once. */
   #isTold = false
 
   constructor(options: LinkInboxOptions) {
@@ -98,7 +99,7 @@ export class LinkInbox {
       this.#isOver = false
       this.#options.onBacklog(false)
     }
-    if (this.#reason !== undefined && this.#onClose !== undefined && !this.#isTold) {
+    if (this.#reason !== undefined && this.#onClose !== undefined) {
       this.#isTold = true
       this.#onClose(this.#reason)
     }

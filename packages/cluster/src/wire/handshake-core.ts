@@ -46,6 +46,8 @@ export interface PeerFacts {
   readonly node: string
   readonly incarnation: number
   readonly address: string
+  readonly weight: number
+  readonly zone: string | undefined
 }
 
 export type HandshakeInput =
@@ -259,7 +261,13 @@ export class HandshakeCore {
     return [
       {
         type: 'established',
-        peer: { node: peer.node, incarnation: peer.incarnation, address: peer.address },
+        peer: {
+          node: peer.node,
+          incarnation: peer.incarnation,
+          address: peer.address,
+          weight: peer.weight ?? 1,
+          zone: peer.zone,
+        },
         version: Math.min(this.#hello.versionMax, peer.versionMax),
         features: [...new Set(peer.features)].filter((feature) => ours.has(feature)).sort(),
         authenticated: this.#hello.authenticated,

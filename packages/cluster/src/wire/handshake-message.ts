@@ -21,6 +21,10 @@ export interface Hello {
   readonly nonce: Uint8Array
   /** Whether it has a secret. */
   readonly authenticated: boolean
+  /** Its share of the ring, as a multiple of 1. @default 1 */
+  readonly weight?: number | undefined
+  /** Where it stands, for placement. @default none */
+  readonly zone?: string | undefined
 }
 
 /**
@@ -61,6 +65,7 @@ export const proofBytes = 32
 
 const nodeName = /^[A-Za-z0-9._-]{1,128}$/
 const featuresMax = 64
+const weightMax = 1_000
 const textMax = 512
 
 /** What a node may be called: 1 to 128 of letters, digits, dot, underscore and hyphen. */
@@ -118,12 +123,25 @@ export function helloFields(hello: Hello): readonly unknown[] {
     hello.features,
     hello.nonce,
     hello.authenticated,
+    hello.weight ?? 1,
+    hello.zone ?? null,
   ]
 }
 
 function readHello(value: Readonly<Record<string, unknown>>): Hello | string {
-  const { versionMin, versionMax, cluster, node, incarnation, address, features, nonce, authenticated } =
-    value as {
+  const {
+    versionMin,
+    versionMax,
+    cluster,
+    node,
+    incarnation,
+    address,
+    features,
+    nonce,
+    authenticated,
+    weight = 1,
+    zone,
+  } = value as {
       readonly [K in keyof Hello]?: unknown
     }
   if (!isCount(versionMin) || !isCount(versionMax) || versionMin > versionMax)
@@ -141,6 +159,8 @@ function readHello(value: Readonly<Record<string, unknown>>): Hello | string {
   }
   if (!isProofBytes(nonce)) return `hello: the nonce must be ${proofBytes} bytes`
   if (typeof authenticated !== 'boolean') return 'hello: bad authenticated'
+  if (typeof weight !== 'number' || !(weight > 0 && weight <= weightMax)) return 'hello: bad weight'
+  if (zone !== undefined && zone !== null && !isText(zone, 128)) return 'hello: bad zone'
   return {
     type: 'hello',
     versionMin,
@@ -152,6 +172,8 @@ function readHello(value: Readonly<Record<string, unknown>>): Hello | string {
     features: features as string[],
     nonce,
     authenticated,
+    weight,
+    zone: isText(zone) ? zone : undefined,
   }
 }
 

@@ -99,7 +99,8 @@ export function actor<M extends MessageDefs, I = void>(
 export function actor<M extends MessageDefs, const O extends MessageDefs = {}, I = void>(
   protocol: Protocol<M>,
   options: ActorOptions<O>,
-  setup: Setup<M, O, I>,
+  // Without NoInfer the handlers that setup returns are taken for own messages when `own` is left out.
+  setup: Setup<M, NoInfer<O>, I>,
 ): Definition<M, I>
 export function actor<M extends MessageDefs, O extends MessageDefs, I>(
   protocol: Protocol<M>,

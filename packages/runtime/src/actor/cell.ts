@@ -1,7 +1,7 @@
 /**
  * One running actor: a mailbox, one incarnation of a behaviour at a time, and its place in the tree.
  *
- * A cell is one class of fixed shape; whatever most actors never use hangs on `rare`. A turn drains what was queued
+ * A cell is one class of fixed shape, and its own ref; whatever most actors never use hangs on `rare`. A turn drains what was queued
  * when it began; a handler's promise is part of its message; control (stop, supervision, watch) acts on the cell at
  * once and never waits in the mailbox. Figures: bench rows ping-pong, counting, bytes-per-actor.
  */
@@ -25,7 +25,7 @@ import { mailboxWarnAt, type ActorKind } from './actor-kind.ts'
 import type { Call } from './call.ts'
 import { findCycle } from './call.ts'
 import { defaultShutdownMs, type ChildPolicy } from './child-spec.ts'
-import { ActorContextImpl, LaterReplyImpl, ReceiveTimeout, stashed } from './context.ts'
+import { ActorContextImpl, LaterReplyImpl, stashed, type ReceiveTimeout } from './context.ts'
 import type { DeadLetterReason } from './dead-letter.ts'
 import { Ending } from './ending.ts'
 import { Envelope, EnvelopeKind, type Deferred, type Message } from './envelope.ts'
@@ -33,7 +33,8 @@ import type { Failure, Family, StopMode } from './family.ts'
 import { Refusal } from './isolation.ts'
 import { turnSendsMax, type Kernel } from './kernel.ts'
 import { LocalRef } from './local-ref.ts'
-import type { Ref } from './ref.ts'
+import type { Protocol } from './protocol.ts'
+import type { Ref, RoomOptions } from './ref.ts'
 import type { WheelEntry } from './timer-wheel.ts'
 import type { EndReason, WatchRecord } from './watch.ts'
 
@@ -65,6 +66,7 @@ const noHandlers: HandlerTable = Object.freeze({})
 
 /** What most cells never have. */
 interface Rare {
+  /** What it watches, except for its own children: their watch stands on the child. */
   watches: Map<Ref, WatchRecord> | null
   rooms: RoomWaiter[] | null
   /** The last envelope of each priority level, when the mailbox has priorities. */
@@ -79,6 +81,13 @@ interface Rare {
   supervision: unknown
   onEnded: (() => void)[] | null
   onRunning: (() => void) | null
+  family: Family | null
+  /** Restarts so far. */
+  incarnation: number
+  /** Told of each turn that handled something. */
+  receiveTimeout: ReceiveTimeout | null
+  /** Kept when it is not the usual one. */
+  endReason: EndReason
 }
 
 interface RoomWaiter {
@@ -86,17 +95,16 @@ interface RoomWaiter {
   readonly reject: (error: Error) => void
 }
 
-export class Cell implements Ready {
+export class Cell extends LocalRef implements Ready {
   nextReady: Ready | null = null
   readonly isSystem: boolean
-  readonly kernel: Kernel
+  override readonly kernel: Kernel
   readonly kind: ActorKind
   readonly parent: Cell | null
   readonly name: string
-  readonly uid: number
+  override readonly uid: number
   readonly policy: ChildPolicy
   readonly input: unknown
-  readonly ref: LocalRef
   status: CellStatus = CellStatus.starting
   #state = 0
   #head: Envelope | null = null
@@ -108,14 +116,8 @@ export class Cell implements Ready {
   current: Envelope | null = null
   context: ActorContextImpl | null = null
   handlers: HandlerTable = noHandlers
-  family: Family | null = null
   #watchers: WatchRecord | null = null
-  /** Counts restarts. Never in a ref. */
-  incarnation = 0
   rare: Rare | null = null
-  /** Told of each turn that handled something. */
-  receiveTimeout: ReceiveTimeout | null = null
-  endReason: EndReason | null = null
 
   constructor(
     kernel: Kernel,
@@ -126,6 +128,7 @@ export class Cell implements Ready {
     input: unknown,
     isSystem: boolean,
   ) {
+    super()
     this.kernel = kernel
     this.kind = kind
     this.parent = parent
@@ -134,12 +137,23 @@ export class Cell implements Ready {
     this.input = input
     this.isSystem = isSystem
     this.uid = kernel.newUid()
-    this.ref = new LocalRef(this)
     this.#mark = kind.plain ? mailboxWarnAt : -1
   }
 
+  override get cell(): Cell {
+    return this
+  }
+
+  get ref(): LocalRef {
+    return this
+  }
+
+  override get protocol(): Protocol {
+    return this.kind.protocol
+  }
+
   /** Made on demand: most paths are never looked at. */
-  get path(): string {
+  override get path(): string {
     return this.parent === null ? '' : `${this.parent.path}/${this.name}`
   }
 
@@ -162,6 +176,21 @@ export class Cell implements Ready {
     return this.current !== null
   }
 
+  get family(): Family | null {
+    return this.rare === null ? null : this.rare.family
+  }
+
+  /** Counts restarts. Never in a ref. */
+  get incarnation(): number {
+    return this.rare === null ? 0 : this.rare.incarnation
+  }
+
+  /** Why it ended; null while it lives. */
+  get endReason(): EndReason | null {
+    if (this.status !== CellStatus.stopped) return null
+    return this.rare === null ? 'stopped' : this.rare.endReason
+  }
+
   get isIdle(): boolean {
     return this.#state === 0 && this.#head === null
   }
@@ -182,6 +211,10 @@ export class Cell implements Ready {
       supervision: undefined,
       onEnded: null,
       onRunning: null,
+      family: null,
+      incarnation: 0,
+      receiveTimeout: null,
+      endReason: 'stopped',
     }
     return this.rare
   }
@@ -189,7 +222,7 @@ export class Cell implements Ready {
   // ---- Messages in ---------------------------------------------------------------------------------------------
 
   /** A message from somebody else. `false`: refused, and a dead letter by now. */
-  deliver(envelope: Envelope): boolean {
+  override deliver(envelope: Envelope): boolean {
     if (this.status > CellStatus.suspended) {
       this.#refuse(envelope, this.status === CellStatus.stopped ? 'stopped' : 'stopping')
       return false
@@ -415,7 +448,8 @@ export class Cell implements Ready {
     }
     if (kernel.stallMs !== undefined) kernel.handlerSinceMs = kernel.clock.monotonicMs()
     const left = this.#drain()
-    if (this.receiveTimeout !== null) this.receiveTimeout.lastMessageMs = kernel.freshNow()
+    const { rare } = this
+    if (rare !== null && rare.receiveTimeout !== null) rare.receiveTimeout.lastMessageMs = kernel.freshNow()
     if (this.#state === inTurn) {
       this.#state = 0
       if (this.#head !== null) {
@@ -424,7 +458,7 @@ export class Cell implements Ready {
       } else if (this.status === CellStatus.draining) {
         this.stop('stop', undefined)
       }
-      if (this.rare !== null) this.#openRooms(this.rare)
+      if (rare !== null) this.#openRooms(rare)
     }
     return left
   }
@@ -455,6 +489,7 @@ export class Cell implements Ready {
         if (envelope.kind === EnvelopeKind.deferred) {
           const opened = (message as Deferred).open()
           if (opened === undefined) continue
+          if (kernel.isolation !== 'reference') context.checkOwnMessage(opened, message.type)
           message = opened
         }
         if (call !== null) {
@@ -664,7 +699,7 @@ export class Cell implements Ready {
   /** Starts the next incarnation of a suspended cell. */
   restart(): void {
     this.status = CellStatus.starting
-    this.incarnation++
+    this.makeRare().incarnation++
     this.#state &= ~held
     if (this.#state === 0) this.begin()
   }
@@ -745,8 +780,9 @@ export class Cell implements Ready {
   }
 
   makeFamily(): Family {
-    this.family ??= this.kernel.hooks.makeFamily(this)
-    return this.family
+    const rare = this.makeRare()
+    rare.family ??= this.kernel.hooks.makeFamily(this)
+    return rare.family
   }
 
   // ---- Failing -------------------------------------------------------------------------------------------------
@@ -952,12 +988,12 @@ export class Cell implements Ready {
   finish(reason: EndReason): void {
     if (this.status === CellStatus.stopped) return
     this.#releaseHandler('stopped')
-    const { context, kernel, rare } = this
+    const { context, kernel } = this
     context?.close()
     this.context = null
     this.handlers = noHandlers
     this.status = CellStatus.stopped
-    this.endReason = reason
+    if (reason !== 'stopped') this.makeRare().endReason = reason
     this.#state = (this.#state & queued) | held
     while (this.#head !== null) this.#refuse(this.#take(), 'stopped')
     this.kind.counters.living--
@@ -966,9 +1002,14 @@ export class Cell implements Ready {
     this.#watchers = null
     while (record !== null) {
       const next: WatchRecord | null = record.next
+      record.next = null
+      record.previous = null
+      // The parent's watch is to be found until its notice is handled.
+      if (record.watcher === this.parent && record.target === this) this.#watchers = record
       record.ended(reason)
       record = next
     }
+    const { rare } = this
     if (rare !== null) this.#finishRare(rare)
     kernel.hooks.ended(this, reason)
     this.parent?.family?.childEnded(this)
@@ -1034,6 +1075,7 @@ export class Cell implements Ready {
   /** Adds `record` to those told when this cell ends; at once, when it has. */
   addWatcher(record: WatchRecord): void {
     if (this.status === CellStatus.stopped) {
+      if (record.watcher === this.parent && record.target === this) this.#watchers = record
       record.ended(this.endReason ?? 'stopped')
       return
     }
@@ -1043,7 +1085,6 @@ export class Cell implements Ready {
   }
 
   removeWatcher(record: WatchRecord): void {
-    if (this.status === CellStatus.stopped) return
     if (record.previous !== null) record.previous.next = record.next
     else if (this.#watchers === record) this.#watchers = record.next
     if (record.next !== null) record.next.previous = record.previous
@@ -1063,15 +1104,37 @@ export class Cell implements Ready {
     this.crash(new Linked(`${this.path} is linked to ${path}, which ended: ${record.reason}`, { path, reason: record.reason }))
   }
 
+  /** This cell's watch on `target`. A watch on its own child stands on the child, which saves a map entry each. */
+  watchOn(target: Ref): WatchRecord | undefined {
+    if (!(target instanceof Cell) || target.parent !== this) return this.rare?.watches?.get(target)
+    let record = target.#watchers
+    while (record !== null && (record.watcher !== this || record.target !== target)) record = record.next
+    return record ?? undefined
+  }
+
+  rememberWatch(record: WatchRecord): void {
+    const { target } = record
+    if (target instanceof Cell && target.parent === this) return
+    const rare = this.makeRare()
+    rare.watches ??= new Map()
+    rare.watches.set(target, record)
+  }
+
   forgetWatch(record: WatchRecord): void {
+    const { target } = record
+    if (target instanceof Cell && target.parent === this) {
+      if (target.status === CellStatus.stopped) target.removeWatcher(record)
+      return
+    }
     const watches = this.rare?.watches
-    if (watches?.get(record.target) === record) watches.delete(record.target)
+    if (watches?.get(target) === record) watches.delete(target)
   }
 
   // ---- Room ----------------------------------------------------------------------------------------------------
 
   /** Resolves when fewer than `lowWater` messages wait. */
-  room(signal: AbortSignal | undefined): Promise<void> {
+  override room(options?: RoomOptions): Promise<void> {
+    const signal = options?.signal
     if (this.status > CellStatus.suspended) {
       return Promise.reject(new ActorStopped(`${this.path} has stopped or is stopping`, { path: this.path }))
     }

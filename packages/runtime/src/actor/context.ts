@@ -362,11 +362,7 @@ export class ActorContextImpl implements Sender {
   // ---- Watching ------------------------------------------------------------------------------------------------
 
   watch(ref: Ref, toMessage: (reason: EndReason) => Message): void {
-    this.#watch(ref, (reason) => {
-      const message = toMessage(reason)
-      this.checkOwnMessage(message, 'watch notice')
-      return message
-    })
+    this.#watch(ref, toMessage)
   }
 
   link(ref: Ref): void {
@@ -377,19 +373,16 @@ export class ActorContextImpl implements Sender {
     if (!this.checkLive('watch')) return
     this.unwatch(ref)
     const { cell } = this
-    const rare = cell.makeRare()
     const record = new WatchRecord(cell, ref, toMessage)
-    rare.watches ??= new Map()
-    rare.watches.set(ref, record)
+    cell.rememberWatch(record)
     ref.addWatch(record)
   }
 
   unwatch(ref: Ref): void {
-    const watches = this.cell.rare?.watches
-    const record = watches?.get(ref)
+    const record = this.cell.watchOn(ref)
     if (record === undefined) return
     record.active = false
-    watches?.delete(ref)
+    this.cell.forgetWatch(record)
     ref.removeWatch(record)
   }
 
@@ -465,14 +458,15 @@ export class ActorContextImpl implements Sender {
     const extras = this.#makeExtras()
     extras.receiveTimeout?.cancel()
     extras.receiveTimeout = null
-    this.cell.receiveTimeout = null
+    const rare = this.cell.makeRare()
+    rare.receiveTimeout = null
     if (timeoutMs === undefined) return
     if (!(timeoutMs > 0) || message === undefined) {
       throw new RangeError(`Cannot set a receive timeout of ${timeoutMs}: give a time above 0 and the message to send`)
     }
     this.checkOwnMessage(message, 'receive timeout')
     extras.receiveTimeout = new ReceiveTimeout(this.cell, timeoutMs, message)
-    this.cell.receiveTimeout = extras.receiveTimeout
+    rare.receiveTimeout = extras.receiveTimeout
   }
 
   // ---- What the machine gives ----------------------------------------------------------------------------------
@@ -564,7 +558,7 @@ export class ActorContextImpl implements Sender {
     extras.controller?.abort()
     extras.timers?.cancelAll()
     extras.receiveTimeout?.cancel()
-    cell.receiveTimeout = null
+    if (cell.rare !== null) cell.rare.receiveTimeout = null
     if (extras.laters !== null) {
       for (const owed of extras.laters) cell.dropLater(owed)
       extras.laters = null

@@ -79,6 +79,8 @@ export class Kernel {
   readonly name: string
   /** How this node is called in call chains; the cluster sets it. */
   nodeName: string
+  /** Which life of that node this is; part of every ref that leaves it. */
+  nodeIncarnation = 0
   readonly platform: Platform
   readonly clock: Clock
   readonly random: Random
@@ -117,8 +119,6 @@ export class Kernel {
   #sliceStartMs = 0
   #sliceLeft = 0
   #closed = false
-  /** Called after each slice of the pump: outboxes flush here. */
-  afterSlice: (() => void) | null = null
 
   constructor(options: KernelOptions) {
     this.name = options.name
@@ -210,6 +210,5 @@ export class Kernel {
     this.running = null
     if (over) queue.yieldNow()
     else queue.idle()
-    if (this.afterSlice !== null) this.afterSlice()
   }
 }

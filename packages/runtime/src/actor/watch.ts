@@ -2,7 +2,6 @@
  * Watching: exactly one notice per watch, whatever happens. A notice is an ordinary message of the watcher's own, made
  * by the function it gave; it stands behind the last message of the dead actor, and nobody else can send it.
  */
-import type { Cell } from './cell.ts'
 import type { Deferred, Message } from './envelope.ts'
 import type { Ref } from './ref.ts'
 
@@ -12,10 +11,15 @@ import type { Ref } from './ref.ts'
  */
 export type EndReason = 'stopped' | 'failed' | 'limit' | 'node-down' | 'not-found'
 
-/** One watch, in the lists of both sides. */
+/** Who is told of an end: a cell, or whoever tells an actor on another node. */
+export interface Watcher {
+  readonly watchEnded: (record: WatchRecord) => void
+  readonly forgetWatch: (record: WatchRecord) => void
+}
+
+/** One watch, in the list of the watched cell. Small: a parent may watch a million children (bench: bytes-per-actor). */
 export class WatchRecord implements Deferred {
-  readonly type = '(watch notice)'
-  readonly watcher: Cell
+  readonly watcher: Watcher
   readonly target: Ref
   /** `undefined` for a link: then the watcher fails. */
   readonly toMessage: ((reason: EndReason) => Message) | undefined
@@ -24,13 +28,15 @@ export class WatchRecord implements Deferred {
   reason: EndReason | undefined = undefined
   previous: WatchRecord | null = null
   next: WatchRecord | null = null
-  /** The cell an unbound ref stood for when the watch began. */
-  watchedCell: Cell | null = null
 
-  constructor(watcher: Cell, target: Ref, toMessage: ((reason: EndReason) => Message) | undefined) {
+  constructor(watcher: Watcher, target: Ref, toMessage: ((reason: EndReason) => Message) | undefined) {
     this.watcher = watcher
     this.target = target
     this.toMessage = toMessage
+  }
+
+  get type(): string {
+    return '(watch notice)'
   }
 
   /** The target is gone. Only the first call counts. */

@@ -37,6 +37,8 @@ export interface VirtualPlatform extends Platform {
   readonly settle: () => Promise<void>
   /** Timers that are waiting. After a shutdown there must be none. */
   readonly pendingTimers: () => number
+  /** When the next timer is due, monotonic; `undefined` when none waits. */
+  readonly nextTimerAtMs: () => number | undefined
   /** Holds on the process (`keepAlive`) that have not been released. */
   readonly holds: () => number
   /** Codes that `host.exit` was called with. */
@@ -111,7 +113,8 @@ export function virtualPlatform(options: VirtualPlatformOptions = {}): VirtualPl
       timer.fire()
       await settle()
     }
-    nowMs = untilMs
+    // Two may move it on at once, and it never goes back.
+    nowMs = Math.max(nowMs, untilMs)
   }
 
   return {
@@ -169,6 +172,7 @@ export function virtualPlatform(options: VirtualPlatformOptions = {}): VirtualPl
     advance,
     settle,
     pendingTimers: () => timers.size,
+    nextTimerAtMs: () => nextDue(Number.POSITIVE_INFINITY)?.atMs,
     holds: () => holds,
     exits,
     signal: (signal) => {

@@ -122,6 +122,10 @@ export interface InternalSystem extends ActorSystem {
   readonly userCell: Cell
   readonly systemCell: Cell
   readonly resolve: (path: string) => Cell | undefined
+  /** Adds a top-level supervisor beside /user and /system; it is stopped before /system. */
+  readonly addGuardian: (name: string, definition: AnyDefinition) => Cell
+  /** Ends every actor of /user in good order and starts the tree anew. */
+  readonly restartUser: () => void
   /** Set by the cluster: makes refs to paths on other nodes. */
   remoteRef: ((path: string, protocol: Protocol) => Ref) | undefined
 }
@@ -157,6 +161,7 @@ class SystemImpl implements InternalSystem {
   readonly #incidents: IncidentLog
   readonly #rootCell: Cell
   readonly #held: Disposable[] = []
+  readonly #guardians: Cell[] = []
   #terminate: (report: ShutdownReport) => void = ignore
   #startFailed: ((error: Error) => void) | undefined
   #exitCode: number | undefined
@@ -272,6 +277,18 @@ class SystemImpl implements InternalSystem {
     return cell === this.#rootCell ? undefined : cell
   }
 
+  addGuardian(name: string, definition: AnyDefinition): Cell {
+    const policy = childPolicy({ restart: 'temporary', onError: [[Error, 'escalate']] }, 'temporary')
+    const cell = new Cell(this.kernel, this.kernel.kindOf(definition), this.#rootCell, name, policy, undefined, false)
+    this.#rootCell.makeFamily().adopt(cell)
+    this.#guardians.push(cell)
+    return cell
+  }
+
+  restartUser(): void {
+    this.userCell.suspend(() => this.userCell.restart())
+  }
+
   #refFor(path: string, target: Protocol): Ref {
     if (path.startsWith('/')) return new PathRef(this.kernel, path, target)
     if (this.remoteRef !== undefined) return this.remoteRef(path, target)
@@ -372,7 +389,9 @@ class SystemImpl implements InternalSystem {
     const { coordinatedShutdown: shutdown } = this
     shutdown.add('stop-actors', 'actors', async () => {
       this.#incidents.quiet = true
-      await new Promise<void>((resolve) => this.userCell.stop('stop', resolve))
+      for (const cell of [this.userCell, ...this.#guardians]) {
+        await new Promise<void>((resolve) => cell.stop('stop', resolve))
+      }
       await new Promise<void>((resolve) => this.systemCell.stop('stop', resolve))
     })
     shutdown.add('flush', 'log', () => this.#incidents.close())

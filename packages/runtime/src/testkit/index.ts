@@ -6,5 +6,9 @@ export {
   type VirtualPlatformOptions,
 } from '../platform/virtual-platform.ts'
 export { clockContract } from './clock-contract.ts'
+export { behaviourKit, type BehaviourKit, type Effect, type Outcome } from './behaviour-kit.ts'
+export { ExpectationFailed } from './expectation.ts'
+export { probe, probeDefaults, type ExpectOptions, type Probe } from './probe.ts'
 export { randomContract } from './random-contract.ts'
 export { storeContract } from './store-contract.ts'
+export { testSystem, type TestSystem, type TestSystemOptions } from './test-system.ts'

@@ -1,0 +1,673 @@
+/**
+ * A node: a system, and the others it knows. Wires membership, transport, placement and remote refs together; each of
+ * them knows nothing of the others.
+ */
+import {
+  ActorError,
+  createSystem,
+  nodePlatform,
+  type ActorRef,
+  type ActorSystem,
+  type EventStream,
+  type MessageDefs,
+  type Protocol,
+  type ShutdownReport,
+  type SystemStatus,
+} from '@understudy/runtime'
+import {
+  CoreShell,
+  eventStream,
+  LogThrottle,
+  PathRef,
+  type Cell,
+  type InternalSystem,
+  type Kernel,
+  type Ref,
+} from '@understudy/runtime/internal'
+import { EntityRegion } from '../entity/entity-region.ts'
+import type { MembershipEffect, MembershipInput, MembershipStatus } from '../membership/membership.ts'
+import { StaticMembershipCore } from '../membership/static-core.ts'
+import { makeView, type Member, type View } from '../membership/view.ts'
+import { HashRing } from '../placement/hash-ring.ts'
+import { PeerSession, type SessionHost } from '../remote/peer-session.ts'
+import { RemoteHub } from '../remote/remote-hub.ts'
+import { RemoteRef } from '../remote/remote-ref.ts'
+import { WireRegistry } from '../remote/wire-registry.ts'
+import type { NodeAddress } from '../transport/address.ts'
+import { shakeHands, type HandshakeOutcome } from '../transport/handshake.ts'
+import { webSocketTransport } from '../transport/server.ts'
+import type { Link, Listener, Transport } from '../transport/transport.ts'
+import type { Hello } from '../wire/handshake-message.ts'
+import type { KnownNode } from '../wire/refusal.ts'
+import type { Recipient } from '../wire/wire-protocol.ts'
+import { checkNodeOptions, nodeDefaults, type CheckedNodeOptions, type NodeOptions } from './node-options.ts'
+
+/** Versions of the wire format that this build speaks. */
+const wireVersions = Object.freeze({ versionMin: 1, versionMax: 1 })
+
+/** What happens among the nodes, as past-tense facts. */
+export interface ClusterEvents {
+  'member-up': { readonly name: string; readonly incarnation: number; readonly address: string }
+  /** It may be dead; it keeps its keys until it is down or has recovered. */
+  'member-suspected': { readonly name: string; readonly incarnation: number; readonly reason: string }
+  'member-recovered': { readonly name: string; readonly incarnation: number }
+  'member-down': { readonly name: string; readonly incarnation: number; readonly reason: string }
+  'member-left': { readonly name: string; readonly incarnation: number }
+  'view-changed': { readonly view: View }
+  /** The others had given this node up; it came back as a new incarnation. */
+  'self-removed': { readonly by: string; readonly incarnation: number }
+  /** A peer was turned away, or broke the protocol. */
+  'peer-refused': { readonly code: string; readonly reason: string; readonly remoteAddress: string }
+}
+
+/** One node as plain JSON. */
+export interface NodeStatus {
+  readonly name: string
+  readonly incarnation: number
+  readonly address: string
+  readonly membership: MembershipStatus
+  /** Share of the ring by node, in [0, 1]. */
+  readonly ring: Readonly<Record<string, number>>
+  /** Peers turned away, by code. */
+  readonly refused: Readonly<Record<string, number>>
+  readonly system: SystemStatus
+}
+
+export interface ClusterNode extends AsyncDisposable {
+  readonly name: string
+  /** Grows with every start. */
+  readonly incarnation: number
+  /** Where it listens, with the port that was chosen. */
+  readonly address: string
+  readonly system: ActorSystem
+  readonly events: EventStream<ClusterEvents>
+  /** The members as this node sees them now, itself included, sorted by name. */
+  readonly members: () => readonly Member[]
+  /** Resolves when this node sees at least `count` living members, itself included. Rejects when aborted. */
+  readonly whenMembers: (count: number, options?: { readonly signal?: AbortSignal | undefined }) => Promise<void>
+  /** A ref to the actor for `key`, wherever its owner is; started there by its first message. */
+  readonly entity: <M extends MessageDefs>(protocol: Protocol<M>, key: string) => ActorRef<M>
+  /** The node that owns an entity's key in this node's view. */
+  readonly ownerOf: (protocol: Protocol, key: string) => string | undefined
+  /** Share of the ring by node, in [0, 1]. */
+  readonly shares: () => ReadonlyMap<string, number>
+  /** An unbound ref to whoever lives at `path` on node `name`. */
+  readonly ref: <M extends MessageDefs>(protocol: Protocol<M>, name: string, path: string) => ActorRef<M>
+  readonly status: () => NodeStatus
+  /** Says good-bye to the others, then shuts the system down. */
+  readonly shutdown: (reason?: string) => Promise<ShutdownReport>
+}
+
+/**
+ * Starts a node: the system, the listener, and the dialling of its seeds. Resolves when it listens and its static tree
+ * has started; the others are found in the background (`whenMembers`).
+ *
+ * @throws {ActorError} (as a rejection) CLUSTER_NO_SECRET, RUNTIME_START_FAILED
+ * @throws {TransportError} (as a rejection) CLUSTER_PORT_IN_USE, CLUSTER_BAD_ADDRESS, CLUSTER_LISTEN_FAILED
+ */
+export async function startNode(options: NodeOptions): Promise<ClusterNode> {
+  const checked = checkNodeOptions(options)
+  const store = await openData(options)
+  const system = (await createSystem(options.name, options.root, { ...options, ...store })) as InternalSystem
+  const node = new ClusterNodeImpl(system, options, checked)
+  try {
+    await node.listen()
+  } catch (error) {
+    await system.shutdown('the node could not listen')
+    throw error
+  }
+  return node
+}
+
+async function openData(options: NodeOptions): Promise<Pick<NodeOptions, 'store' | 'platform'>> {
+  if (options.data === undefined || options.data === 'memory') return {}
+  const platform = options.platform ?? nodePlatform()
+  return { platform, store: await platform.openStore(options.data) }
+}
+
+interface OpenLink {
+  readonly link: Link
+  readonly session: PeerSession
+}
+
+class ClusterNodeImpl implements ClusterNode {
+  readonly name: string
+  readonly system: InternalSystem
+  readonly events: EventStream<ClusterEvents>
+  readonly #options: NodeOptions
+  readonly #checked: CheckedNodeOptions
+  readonly #kernel: Kernel
+  readonly #transport: Transport
+  readonly #registry: WireRegistry
+  readonly #hub: RemoteHub
+  readonly #region: EntityRegion
+  readonly #sessionHost: SessionHost
+  readonly #links = new Map<number, OpenLink>()
+  /** Links that shake hands. */
+  readonly #opening = new Set<Link>()
+  /** Links that were told to close and have not yet. */
+  readonly #ending = new Set<Link>()
+  #allEnded: (() => void) | undefined
+  readonly #entityNames = new Map<string, string>()
+  readonly #refused = new Map<string, number>()
+  readonly #throttle = new LogThrottle({ first: 1, windowMs: 60_000 })
+  #waiters: { readonly count: number; readonly resolve: () => void }[] = []
+  #membership: CoreShell<MembershipInput, MembershipEffect, MembershipStatus> | undefined
+  #core: StaticMembershipCore | undefined
+  #listener: Listener | undefined
+  #incarnation: number
+  #nextLinkId = 1
+  #view: View
+  #closing = false
+
+  constructor(system: InternalSystem, options: NodeOptions, checked: CheckedNodeOptions) {
+    const { kernel } = system
+    this.name = options.name
+    this.system = system
+    this.#options = options
+    this.#checked = checked
+    this.#kernel = kernel
+    this.#incarnation = Math.max(1, Math.floor(kernel.clock.wallMs()))
+    kernel.nodeName = options.name
+    kernel.nodeIncarnation = this.#incarnation
+    this.events = eventStream<ClusterEvents>(kernel.log)
+    this.#transport =
+      options.transport ??
+      webSocketTransport({
+        http: options.http,
+        frameBytesMax: options.frameBytesMax,
+        outboundBytesMax: options.outboundBytesMax,
+        establishTimeoutMs: (options.handshakeTimeoutMs ?? nodeDefaults.handshakeTimeoutMs) + 1_000,
+        onHttpError: (error) => kernel.log.error({ err: error }, 'the http handler failed'),
+      })
+    const definitions = checked.entities.map((kind) => kind.definition)
+    this.#registry = new WireRegistry(kernel, [...definitions, ...(options.actors ?? [])])
+    for (const { name, protocol } of definitions) this.#entityNames.set(protocol.name, name)
+    this.#hub = new RemoteHub({
+      kernel,
+      registry: this.#registry,
+      memberStatus: (name) => this.#memberStatus(name),
+      localRef: (path, uid, protocol) => this.#localRef(path, uid, protocol),
+      entityRef: (name, key, protocol) => this.#region.ref(protocol, name, key),
+    })
+    this.#view = makeView([])
+    this.#region = new EntityRegion(system, this.#hub, checked.entities, ringOf(this.#view))
+    this.#sessionHost = this.#makeSessionHost()
+    system.remoteRef = (path, protocol) => this.#refFromPath(path, protocol)
+    const { coordinatedShutdown } = system
+    coordinatedShutdown.add('stop-intake', 'goodbye', () => this.#leave())
+    coordinatedShutdown.add('close', 'links', () => this.#close())
+  }
+
+  get incarnation(): number {
+    return this.#incarnation
+  }
+
+  get address(): string {
+    return this.#listener?.address ?? this.#checked.listen
+  }
+
+  /** Opens the port and begins to look for the others. */
+  async listen(): Promise<void> {
+    this.#listener = await this.#transport.listen(this.#checked.listen, (link) => this.#accepted(link), {
+      onRefused: ({ reason, remoteAddress }) => {
+        this.#count('CLUSTER_NOT_A_NODE', `A connection was turned away: ${reason}`, remoteAddress)
+      },
+    })
+    this.#startMembership()
+  }
+
+  // ---- For users -----------------------------------------------------------------------------------------------
+
+  members(): readonly Member[] {
+    return this.#view.members
+  }
+
+  whenMembers(count: number, options: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
+    if (this.#livingCount() >= count) return Promise.resolve()
+    const { signal } = options
+    return new Promise((resolve, reject) => {
+      const abort = (): void => {
+        this.#waiters = this.#waiters.filter((other) => other !== waiter)
+        const seen = this.#livingCount()
+        const text = `Waiting for ${count} members was given up: node "${this.name}" sees ${seen}`
+        reject(new ActorError('RUNTIME_ABORTED', text, { wanted: count, seen }, signal?.reason))
+      }
+      const waiter = {
+        count,
+        resolve: () => {
+          signal?.removeEventListener('abort', abort)
+          resolve()
+        },
+      }
+      if (signal?.aborted === true) {
+        abort()
+        return
+      }
+      signal?.addEventListener('abort', abort, { once: true })
+      this.#waiters.push(waiter)
+    })
+  }
+
+  entity<M extends MessageDefs>(protocol: Protocol<M>, key: string): ActorRef<M> {
+    return this.#region.ref(protocol, this.#entityName(protocol), key) as unknown as ActorRef<M>
+  }
+
+  ownerOf(protocol: Protocol, key: string): string | undefined {
+    return this.#region.owner(this.#entityName(protocol), key)
+  }
+
+  shares(): ReadonlyMap<string, number> {
+    return this.#region.ring.shares()
+  }
+
+  ref<M extends MessageDefs>(protocol: Protocol<M>, name: string, path: string): ActorRef<M> {
+    if (!path.startsWith('/')) {
+      throw new TypeError(`Cannot make a ref to "${path}" on node "${name}": a path begins with "/", such as "/user/${path}"`)
+    }
+    return this.#refAt(name, path, protocol) as unknown as ActorRef<M>
+  }
+
+  status(): NodeStatus {
+    const membership = this.#membership?.status() ?? this.#requireCore().status()
+    return {
+      name: this.name,
+      incarnation: this.#incarnation,
+      address: this.address,
+      membership,
+      ring: Object.fromEntries(this.shares()),
+      refused: Object.fromEntries([...this.#refused].sort()),
+      system: this.system.status(),
+    }
+  }
+
+  shutdown(reason?: string): Promise<ShutdownReport> {
+    return this.system.shutdown(reason)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.shutdown('the node was disposed of')
+  }
+
+  /** A protocol without a registered definition goes by its own name: its owner may have registered it. */
+  #entityName(protocol: Protocol): string {
+    this.#registry.learn(protocol)
+    return this.#entityNames.get(protocol.name) ?? protocol.name
+  }
+
+  #refAt(name: string, path: string, protocol: Protocol): Ref {
+    this.#registry.learn(protocol)
+    if (name === this.name) return new PathRef(this.#kernel, path, protocol)
+    return new RemoteRef(this.#hub, name, undefined, path, undefined, protocol)
+  }
+
+  /** `b:/user/orders`: the path of an actor on node b. */
+  #refFromPath(path: string, protocol: Protocol): Ref {
+    const match = /^([A-Za-z0-9._-]{1,63}):(\/.+)$/.exec(path)
+    if (match === null) {
+      throw new TypeError(`Cannot make a ref to "${path}": write "/user/name", or "node:/user/name" for another node`)
+    }
+    return this.#refAt(match[1] as string, match[2] as string, protocol)
+  }
+
+  #localRef(path: string, uid: number | undefined, protocol: Protocol): Ref {
+    const cell = this.system.resolve(path)
+    if (uid === undefined) return new PathRef(this.#kernel, path, protocol)
+    if (cell !== undefined && cell.uid === uid) return cell.ref
+    // The actor is gone; the ref must not mean its successor. A uid that is never given stands for it.
+    return new RemoteRef(this.#hub, this.name, this.#incarnation, path, uid, protocol)
+  }
+
+  // ---- Membership ----------------------------------------------------------------------------------------------
+
+  #requireCore(): StaticMembershipCore {
+    if (this.#core === undefined) throw new ActorError('RUNTIME_STOPPED', `Node "${this.name}" does not listen yet`)
+    return this.#core
+  }
+
+  #startMembership(): void {
+    const { clock, random } = this.#kernel
+    const options = this.#options
+    const core = new StaticMembershipCore({
+      self: {
+        name: this.name,
+        incarnation: this.#incarnation,
+        address: this.address as NodeAddress,
+        weight: options.weight,
+        zone: options.zone,
+      },
+      seeds: this.#checked.seeds,
+      random: random.fork(`membership/${this.#incarnation}`),
+      heartbeatIntervalMs: options.heartbeatIntervalMs,
+      deadlineMs: options.deadlineMs,
+    })
+    this.#core = core
+    this.#membership = new CoreShell({
+      core,
+      clock,
+      tick: { type: 'tick' },
+      carryOut: (effect) => this.#carryOut(effect),
+    })
+    this.#useView(core.view())
+    this.#membership.step({ type: 'started' })
+  }
+
+  #carryOut(effect: MembershipEffect): void {
+    const { log, metrics } = { log: this.#kernel.log, metrics: this.system.metrics }
+    switch (effect.type) {
+      case 'dial':
+        void this.#dial(effect.address)
+        return
+      case 'close-link':
+        this.#closeLink(effect.linkId, effect.code)
+        return
+      case 'send-heartbeat':
+        this.#links.get(effect.linkId)?.session.heartbeat(effect.sequence, effect.kind)
+        return
+      case 'send-goodbye':
+        this.#links.get(effect.linkId)?.session.goodbye('the node leaves')
+        return
+      case 'use-link': {
+        const open = this.#links.get(effect.linkId)
+        if (open !== undefined) this.#hub.use(open.session)
+        return
+      }
+      case 'lost-link': {
+        const session = this.#hub.session(effect.name)
+        this.#hub.lost(effect.name)
+        session?.close(`the link to node "${effect.name}" was lost`)
+        return
+      }
+      case 'member-up': {
+        const { name, incarnation, address } = effect.member
+        log.info({ node: this.name, member: name, incarnation, address }, `member "${name}" is up`)
+        this.events.emit('member-up', { name, incarnation, address })
+        return
+      }
+      case 'member-suspected': {
+        const { name, incarnation, reason } = effect
+        log.warn({ node: this.name, member: name, incarnation, reason }, `member "${name}" may be down: ${reason}`)
+        this.events.emit('member-suspected', { name, incarnation, reason })
+        return
+      }
+      case 'member-recovered':
+        log.info({ node: this.name, member: effect.name }, `member "${effect.name}" is back`)
+        this.events.emit('member-recovered', effect)
+        return
+      case 'member-down': {
+        const { name, incarnation, reason } = effect
+        log.warn({ node: this.name, member: name, incarnation, reason }, `member "${name}" is down: ${reason}`)
+        metrics.counter('understudy_members_down_total', { reason }).add()
+        this.#hub.memberGone(name, incarnation)
+        this.events.emit('member-down', { name, incarnation, reason })
+        return
+      }
+      case 'member-left':
+        log.info({ node: this.name, member: effect.name }, `member "${effect.name}" has left`)
+        this.#hub.memberGone(effect.name, effect.incarnation)
+        this.events.emit('member-left', effect)
+        return
+      case 'self-removed':
+        this.#rejoin(effect.by)
+        return
+      case 'view-changed':
+        this.#useView(effect.view)
+        return
+      default:
+        effect satisfies never
+    }
+  }
+
+  #useView(view: View): void {
+    this.#view = view
+    this.#region.useRing(ringOf(view))
+    this.system.metrics.gauge('understudy_members', { status: 'alive' }).set(this.#livingCount())
+    this.events.emit('view-changed', { view })
+    const living = this.#livingCount()
+    for (const waiter of this.#waiters.filter(({ count }) => living >= count)) waiter.resolve()
+    this.#waiters = this.#waiters.filter(({ count }) => living < count)
+  }
+
+  #livingCount(): number {
+    return this.#view.members.filter(({ status }) => status === 'alive').length
+  }
+
+  #memberStatus(name: string): { readonly status: string; readonly incarnation: number } | undefined {
+    const living = this.#view.members.find((member) => member.name === name)
+    return living ?? this.#core?.status().members.find((member) => member.name === name)
+  }
+
+  /** The others gave this life up: its actors end, and it comes back as another. */
+  #rejoin(by: string): void {
+    if (this.#closing) return
+    const previous = this.#incarnation
+    this.#membership?.close()
+    for (const linkId of [...this.#links.keys()]) this.#closeLink(linkId, 'CLUSTER_NODE_REJOINS')
+    this.#incarnation = Math.max(previous + 1, Math.floor(this.#kernel.clock.wallMs()))
+    this.#kernel.nodeIncarnation = this.#incarnation
+    this.#kernel.log.error(
+      { node: this.name, by, incarnation: this.#incarnation },
+      `node "${this.name}" was given up by ${by}: it ends its actors and rejoins as incarnation ${this.#incarnation}`,
+    )
+    this.#region.restart()
+    this.system.restartUser()
+    this.events.emit('self-removed', { by, incarnation: this.#incarnation })
+    this.#startMembership()
+  }
+
+  // ---- Links ---------------------------------------------------------------------------------------------------
+
+  #hello(): Omit<Hello, 'type'> {
+    const { cluster = nodeDefaults.cluster, secret, weight = nodeDefaults.weight, zone } = this.#options
+    return {
+      ...wireVersions,
+      cluster,
+      node: this.name,
+      incarnation: this.#incarnation,
+      address: this.address,
+      features: [],
+      nonce: this.#kernel.platform.secureBytes(32),
+      authenticated: secret !== undefined,
+      weight,
+      zone,
+    }
+  }
+
+  #known(name: string): KnownNode | undefined {
+    const member = this.#core?.status().members.find((other) => other.name === name)
+    if (member === undefined) return undefined
+    const down = member.status === 'down' || member.status === 'left'
+    return { incarnation: member.incarnation, address: member.address, down }
+  }
+
+  async #dial(address: NodeAddress): Promise<void> {
+    const membership = this.#membership
+    let link: Link
+    try {
+      link = await this.#transport.dial(address)
+    } catch (error) {
+      const code = error instanceof Error && 'code' in error ? String(error.code) : 'CLUSTER_DIAL_FAILED'
+      membership?.step({ type: 'dial-failed', address, code })
+      return
+    }
+    if (this.#closing || membership !== this.#membership) {
+      link.close('CLUSTER_NODE_LEFT')
+      return
+    }
+    this.#shake(link, 'initiator', address, (code) => membership?.step({ type: 'dial-failed', address, code }))
+  }
+
+  #accepted(link: Link): void {
+    if (this.#closing) link.close('CLUSTER_NODE_LEFT')
+    else this.#shake(link, 'acceptor', undefined, () => undefined)
+  }
+
+  #shake(
+    link: Link,
+    role: 'initiator' | 'acceptor',
+    dialledAddress: NodeAddress | undefined,
+    failed: (code: string) => void,
+  ): void {
+    const membership = this.#membership
+    this.#opening.add(link)
+    const options = {
+      link,
+      role,
+      hello: this.#hello(),
+      known: (name: string) => this.#known(name),
+      secret: this.#options.secret,
+      clock: this.#kernel.clock,
+      timeoutMs: this.#options.handshakeTimeoutMs ?? nodeDefaults.handshakeTimeoutMs,
+    }
+    shakeHands(options, (outcome) => {
+      this.#opening.delete(link)
+      if (outcome.type === 'established' && !this.#closing && membership === this.#membership) {
+        this.#established(link, outcome, dialledAddress)
+        return
+      }
+      if (outcome.type === 'established') link.close('CLUSTER_NODE_LEFT')
+      if (outcome.type === 'refused') this.#handshakeRefused(link, outcome)
+      if (outcome.type === 'lost') failed(outcome.code)
+      else if (outcome.type === 'refused') failed(outcome.refusal.code)
+    })
+  }
+
+  #handshakeRefused(link: Link, outcome: HandshakeOutcome & { readonly type: 'refused' }): void {
+    const { refusal, by } = outcome
+    if (refusal.code === 'CLUSTER_DIALLED_ITSELF') return
+    const whose = by === 'us' ? 'refused here' : 'refused by the peer'
+    this.#count(refusal.code, `A handshake was ${whose}: ${refusal.reason}`, link.remoteAddress)
+    const { highestIncarnation } = refusal
+    if (by === 'peer' && refusal.code === 'CLUSTER_STALE_INCARNATION' && highestIncarnation !== undefined) {
+      // Somebody has seen a higher life of this name, such as after the wall clock was set back.
+      this.#incarnation = Math.max(this.#incarnation, highestIncarnation)
+    }
+  }
+
+  #established(
+    link: Link,
+    outcome: HandshakeOutcome & { readonly type: 'established' },
+    dialledAddress: NodeAddress | undefined,
+  ): void {
+    const { peer } = outcome
+    const linkId = this.#nextLinkId++
+    link.established()
+    const session = new PeerSession(
+      link,
+      {
+        linkId,
+        name: peer.node,
+        incarnation: peer.incarnation,
+        frameBytesMax: this.#options.frameBytesMax ?? nodeDefaults.frameBytesMax,
+        outboundBytesMax: this.#options.outboundBytesMax ?? nodeDefaults.outboundBytesMax,
+      },
+      this.#sessionHost,
+    )
+    this.#links.set(linkId, { link, session })
+    const membership = this.#membership
+    membership?.step({
+      type: 'link-established',
+      linkId,
+      name: peer.node,
+      incarnation: peer.incarnation,
+      address: peer.address as NodeAddress,
+      dialledByUs: dialledAddress !== undefined,
+      dialledAddress,
+      weight: peer.weight,
+      zone: peer.zone,
+    })
+    session.open()
+    link.onClose((reason) => {
+      this.#links.delete(linkId)
+      this.#ended(link)
+      if (reason.code.startsWith('CLUSTER_FRAME_') || reason.code === 'CLUSTER_LINK_PROTOCOL') {
+        this.#count(reason.code, `The link to "${peer.node}" was closed: ${reason.message}`, link.remoteAddress)
+      }
+      membership?.step({ type: 'link-closed', linkId, reason })
+      session.close(`the link to node "${peer.node}" was closed (${reason.code})`)
+    })
+  }
+
+  #closeLink(linkId: number, code: string): void {
+    const open = this.#links.get(linkId)
+    if (open === undefined) return
+    this.#links.delete(linkId)
+    this.#ending.add(open.link)
+    open.session.flush()
+    open.session.close(`the link to node "${open.session.name}" was closed (${code})`)
+    open.link.close(code)
+  }
+
+  #makeSessionHost(): SessionHost {
+    const { metrics } = this.system
+    const counters = {
+      in: [metrics.counter('understudy_frames_total', { dir: 'in' }), metrics.counter('understudy_frame_bytes_total', { dir: 'in' })],
+      out: [metrics.counter('understudy_frames_total', { dir: 'out' }), metrics.counter('understudy_frame_bytes_total', { dir: 'out' })],
+    } as const
+    return {
+      kernel: this.#kernel,
+      registry: this.#registry,
+      resolve: (recipient) => this.#resolve(recipient),
+      resolveRef: (parts) => this.#hub.refFromParts(parts),
+      heartbeat: (session, sequence, kind) => {
+        this.#membership?.step({ type: 'heartbeat-received', linkId: session.linkId, sequence, kind })
+      },
+      goodbye: (session) => this.#membership?.step({ type: 'goodbye-received', linkId: session.linkId }),
+      terminated: (session, watchId, reason) => this.#hub.terminated(session, watchId, reason),
+      fault: (session, code, message) => {
+        this.#count(code, `Node "${session.name}" sent a frame that cannot be read: ${message}`, session.link.remoteAddress)
+        session.link.close('CLUSTER_BAD_FRAME')
+      },
+      frames: (direction, bytes) => {
+        counters[direction][0].add()
+        counters[direction][1].add(bytes)
+      },
+    }
+  }
+
+  #resolve(recipient: Recipient): Cell | undefined {
+    if (recipient.kind === 'entity') return this.#region.local(recipient.name, recipient.key)
+    const cell = this.system.resolve(recipient.path)
+    return cell !== undefined && (recipient.uid === undefined || cell.uid === recipient.uid) ? cell : undefined
+  }
+
+  /** Refusals are counted by code, told as events, and logged once per peer and code in a minute. */
+  #count(code: string, reason: string, remoteAddress: string): void {
+    this.#refused.set(code, (this.#refused.get(code) ?? 0) + 1)
+    this.system.metrics.counter('understudy_refused_total', { code }).add()
+    this.events.emit('peer-refused', { code, reason, remoteAddress })
+    const host = remoteAddress.replace(/:\d+$/, '')
+    const nowMs = this.#kernel.clock.monotonicMs()
+    const summaries = this.#throttle.due(nowMs)
+    for (const { key, counted } of summaries) this.#kernel.log.warn({ node: this.name, counted }, `${counted} more: ${key}`)
+    if (this.#throttle.note(`${code} from ${host}`, nowMs) === 'write') {
+      this.#kernel.log.warn({ node: this.name, code, remoteAddress }, reason)
+    }
+  }
+
+  // ---- The end -------------------------------------------------------------------------------------------------
+
+  #leave(): void {
+    this.#membership?.step({ type: 'leave' })
+  }
+
+  async #close(): Promise<void> {
+    this.#closing = true
+    this.#membership?.close()
+    for (const linkId of [...this.#links.keys()]) this.#closeLink(linkId, 'CLUSTER_NODE_LEFT')
+    for (const link of this.#opening) link.close('CLUSTER_NODE_LEFT')
+    await this.#listener?.close()
+    // Each link bounds its own closing; when the last is gone no handle of this node is left.
+    if (this.#ending.size > 0) await new Promise<void>((resolve) => (this.#allEnded = resolve))
+  }
+
+  #ended(link: Link): void {
+    this.#ending.delete(link)
+    if (this.#ending.size === 0) this.#allEnded?.()
+  }
+}
+
+function ringOf(view: View): HashRing {
+  return new HashRing(view.members.filter(({ status }) => status === 'alive' || status === 'suspect'))
+}
+

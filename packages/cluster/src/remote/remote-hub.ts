@@ -1,0 +1,154 @@
+/**
+ * The other nodes, as this node's actors reach them: the session in use per member, refs, and watches, which outlive
+ * connections: they are announced again on each new one, and end with the member.
+ */
+import { ActorError, type Protocol } from '@understudy/runtime'
+import type { EndReason, Kernel, Ref, WatchRecord } from '@understudy/runtime/internal'
+import type { Recipient } from '../wire/wire-protocol.ts'
+import type { PeerSession } from './peer-session.ts'
+import { RemoteRef } from './remote-ref.ts'
+import type { WireRegistry } from './wire-registry.ts'
+
+interface RemoteWatch {
+  readonly watchId: number
+  readonly record: WatchRecord
+  readonly node: string
+  /** `undefined` while it is not known which life of the node is meant. */
+  incarnation: number | undefined
+  readonly recipient: Recipient
+}
+
+export interface RemoteHubOptions {
+  readonly kernel: Kernel
+  readonly registry: WireRegistry
+  /** How the membership sees a node; `undefined`: never heard of. */
+  readonly memberStatus: (node: string) => { readonly status: string; readonly incarnation: number } | undefined
+  /** A ref to an actor here, by what a ref from elsewhere says of it. */
+  readonly localRef: (path: string, uid: number | undefined, protocol: Protocol) => Ref
+  readonly entityRef: (name: string, key: string, protocol: Protocol) => Ref
+}
+
+export class RemoteHub {
+  readonly kernel: Kernel
+  readonly #options: RemoteHubOptions
+  readonly #sessions = new Map<string, PeerSession>()
+  readonly #watches = new Map<number, RemoteWatch>()
+  readonly #watchIds = new Map<WatchRecord, number>()
+  #nextWatchId = 1
+
+  constructor(options: RemoteHubOptions) {
+    this.kernel = options.kernel
+    this.#options = options
+  }
+
+  /** The session that carries messages to `node` now. */
+  session(node: string): PeerSession | undefined {
+    return this.#sessions.get(node)
+  }
+
+  statusOf(node: string): string {
+    return this.#options.memberStatus(node)?.status ?? 'not a member'
+  }
+
+  // ---- Sessions come and go ------------------------------------------------------------------------------------
+
+  /** From now on messages to that member go here; what it is watched for is announced again. */
+  use(session: PeerSession): void {
+    this.#sessions.set(session.name, session)
+    for (const watch of [...this.#watches.values()]) {
+      if (watch.node !== session.name) continue
+      watch.incarnation ??= session.incarnation
+      if (watch.incarnation === session.incarnation) session.watch(watch.watchId, watch.recipient)
+    }
+  }
+
+  lost(name: string): void {
+    this.#sessions.delete(name)
+  }
+
+  /** That life of the node is over: every watch on it ends, exactly once. */
+  memberGone(name: string, incarnation: number): void {
+    for (const watch of [...this.#watches.values()]) {
+      if (watch.node === name && (watch.incarnation === undefined || watch.incarnation <= incarnation)) {
+        this.#end(watch, 'node-down')
+      }
+    }
+  }
+
+  // ---- Refs ----------------------------------------------------------------------------------------------------
+
+  /** A ref from its parts on the wire. @throws {ActorError} CLUSTER_BAD_REF for parts that are none */
+  refFromParts(parts: readonly unknown[]): Ref {
+    const [node, incarnation, path, uid, protocolName, key] = parts
+    if (
+      typeof node !== 'string' ||
+      !isCount(incarnation) ||
+      typeof path !== 'string' ||
+      !(uid === null || isCount(uid)) ||
+      typeof protocolName !== 'string'
+    ) {
+      throw new ActorError('CLUSTER_BAD_REF', 'A ref must have a node, an incarnation, a path, a uid and a protocol')
+    }
+    const protocol = this.#options.registry.protocol(protocolName) ?? unknownProtocol(protocolName)
+    if (typeof key === 'string') return this.#options.entityRef(path, key, protocol)
+    const { kernel } = this
+    const ownLife = incarnation === 0 || incarnation === kernel.nodeIncarnation
+    if (node === kernel.nodeName && ownLife) return this.#options.localRef(path, uid ?? undefined, protocol)
+    return new RemoteRef(this, node, incarnation === 0 ? undefined : incarnation, path, uid ?? undefined, protocol)
+  }
+
+  async room(node: string, signal: AbortSignal | undefined): Promise<void> {
+    signal?.throwIfAborted()
+    await this.session(node)?.whenRoom()
+  }
+
+  // ---- Watches -------------------------------------------------------------------------------------------------
+
+  watch(record: WatchRecord, node: string, incarnation: number | undefined, recipient: Recipient): void {
+    const session = this.#sessions.get(node)
+    const member = this.#options.memberStatus(node)
+    const alive = member !== undefined && (member.status === 'alive' || member.status === 'suspect')
+    const life = incarnation ?? session?.incarnation ?? member?.incarnation
+    if (!alive || (incarnation !== undefined && member.incarnation !== incarnation)) {
+      record.ended('node-down')
+      return
+    }
+    const watchId = this.#nextWatchId++
+    this.#watches.set(watchId, { watchId, record, node, incarnation: life, recipient })
+    this.#watchIds.set(record, watchId)
+    session?.watch(watchId, recipient)
+  }
+
+  unwatch(record: WatchRecord): void {
+    const watchId = this.#watchIds.get(record)
+    const watch = watchId === undefined ? undefined : this.#watches.get(watchId)
+    if (watch === undefined) return
+    this.#forget(watch)
+    this.#sessions.get(watch.node)?.unwatch(watch.watchId)
+  }
+
+  /** The peer says that a watched actor has ended. */
+  terminated(session: PeerSession, watchId: number, reason: EndReason): void {
+    const watch = this.#watches.get(watchId)
+    if (watch !== undefined && watch.node === session.name) this.#end(watch, reason)
+  }
+
+  #end(watch: RemoteWatch, reason: EndReason): void {
+    this.#forget(watch)
+    watch.record.ended(reason)
+  }
+
+  #forget(watch: RemoteWatch): void {
+    this.#watches.delete(watch.watchId)
+    this.#watchIds.delete(watch.record)
+  }
+}
+
+/** A ref may name a protocol that this node has no definition of: it can be passed on, and not much else. */
+function unknownProtocol(name: string): Protocol {
+  return { name, messages: {} }
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
+}
