@@ -54,8 +54,8 @@ const root = supervisor({ name: 'plant' }, [
 await using system = await createSystem('plant', root, { platform: nodePlatform({ log: silentLogger }) })
 system.events.on('actor-restarted', ({ path, error, count, limit, delayMs }) => {
   const when = delayMs > 0 ? `in ${Math.round(delayMs)} ms` : 'at once'
-  print(`${path} crashed: ${error?.message ?? 'it stopped'}`)
-  print(`  restart ${count} of ${limit} within the window, ${when}`)
+  print(`  ${path} crashed: ${error?.message ?? 'it stopped'}`)
+  print(`    restart ${count} of ${limit} within the window, ${when}`)
 })
 system.events.on('actor-started', ({ path, incarnation }) => print(`  ${path} runs as incarnation ${incarnation}`))
 

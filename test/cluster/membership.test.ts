@@ -139,7 +139,7 @@ void test('deadlineDetector and StaticMembershipCore: RangeError that names the 
     [{ membersMax: 1, seeds: [at(1), at(2)] }, /2 seeds: membersMax is 1/],
     [{ self: { name: '', incarnation: 1, address: at(1) } }, /empty name/],
     [{ self: { name: 'a', incarnation: 0.5, address: at(1) } }, /incarnation 0.5/],
-    [{ self: { name: 'a', incarnation: 1, address: at(1), weight: 0 } }, /weight 0/],
+    [{ self: { name: 'a', incarnation: 1, address: at(1), weight: -1 } }, /weight -1/],
     [{ deadlineMs: Number.NaN }, /deadlineMs NaN/],
   ]
   for (const [options, message] of bad)

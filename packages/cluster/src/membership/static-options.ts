@@ -6,7 +6,7 @@ import type { DeadlineDetectorOptions, FailureDetector } from './failure-detecto
 
 /** Options of `StaticMembershipCore`. */
 export interface StaticMembershipOptions extends DeadlineDetectorOptions {
-  /** This node. `weight` must be over 0. @default weight 1 */
+  /** This node. `weight` must be 0 or more; 0 owns nothing. @default weight 1 */
   readonly self: {
     readonly name: string
     readonly incarnation: number
@@ -88,8 +88,8 @@ export function checkStaticOptions(options: StaticMembershipOptions): {
       `Cannot use incarnation ${incarnation} for node "${name}": it must be a whole number from 0`,
     )
   }
-  if (weight !== undefined && !(weight > 0 && weight < Number.POSITIVE_INFINITY)) {
-    throw new RangeError(`Cannot use weight ${weight} for node "${name}": it must be a number over 0`)
+  if (weight !== undefined && !(weight >= 0 && weight < Number.POSITIVE_INFINITY)) {
+    throw new RangeError(`Cannot use weight ${weight} for node "${name}": it must be a number from 0`)
   }
   if (options.seeds.length > membersMax) {
     throw new RangeError(

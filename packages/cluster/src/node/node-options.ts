@@ -30,7 +30,7 @@ export interface NodeOptions extends SystemOptions {
   readonly transport?: Transport | undefined
   /** Serves HTTP requests on the node's port. @default 404 */
   readonly http?: HttpHandler | undefined
-  /** This node's share of the ring, as a multiple of 1; up to 1,000. @default 1 */
+  /** This node's share of the ring, as a multiple of 1; up to 1,000. With 0 it owns nothing and only asks. @default 1 */
   readonly weight?: number | undefined
   /** Where it stands: preference lists spread over zones. @default none */
   readonly zone?: string | undefined
@@ -74,8 +74,8 @@ export function checkNodeOptions(options: NodeOptions): CheckedNodeOptions {
     )
   }
   const weight = options.weight ?? nodeDefaults.weight
-  if (!(weight > 0 && weight <= 1_000)) {
-    throw new RangeError(`Cannot start node "${options.name}": "weight" must be above 0 and at most 1000, got ${weight}`)
+  if (!(weight >= 0 && weight <= 1_000)) {
+    throw new RangeError(`Cannot start node "${options.name}": "weight" must be from 0 to 1000, got ${weight}`)
   }
   if (options.secret !== undefined && options.secret.length < 16) {
     throw new RangeError(

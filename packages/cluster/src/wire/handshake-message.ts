@@ -159,7 +159,7 @@ function readHello(value: Readonly<Record<string, unknown>>): Hello | string {
   }
   if (!isProofBytes(nonce)) return `hello: the nonce must be ${proofBytes} bytes`
   if (typeof authenticated !== 'boolean') return 'hello: bad authenticated'
-  if (typeof weight !== 'number' || !(weight > 0 && weight <= weightMax)) return 'hello: bad weight'
+  if (typeof weight !== 'number' || !(weight >= 0 && weight <= weightMax)) return 'hello: bad weight'
   if (zone !== undefined && zone !== null && !isText(zone, 128)) return 'hello: bad zone'
   return {
     type: 'hello',

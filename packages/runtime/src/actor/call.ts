@@ -112,7 +112,7 @@ export class PendingAsk extends Call implements WheelEntry {
     this.promise = new Promise(capture)
     this.#resolve = capturedResolve
     this.#reject = capturedReject
-    if (deadlineMs !== Number.POSITIVE_INFINITY) kernel.wheel.add(this)
+    if (deadlineMs !== Number.POSITIVE_INFINITY) kernel.arm(this)
     if (owner !== null) {
       this.ownerNext = owner.asks
       if (owner.asks !== null) owner.asks.ownerPrevious = this
@@ -151,7 +151,6 @@ export class PendingAsk extends Call implements WheelEntry {
 
   expire(): void {
     if (this.settled) return
-    this.kernel.counters.expired++
     const state = this.started ? 'its handler had begun' : 'it was still queued or on its way'
     this.giveUp(
       new AskTimeout(

@@ -5,6 +5,7 @@
  * when it began; a handler's promise is part of its message; control (stop, supervision, watch) acts on the cell at
  * once and never waits in the mailbox. Figures: bench rows ping-pong, counting, bytes-per-actor.
  */
+import type { Timer } from '../platform/platform.ts'
 import type { Ready } from '../platform/run-queue.ts'
 import {
   Aborted,
@@ -13,7 +14,6 @@ import {
   CallCycleError,
   HandlerTimeout,
   InvalidMessage,
-  Linked,
   MailboxFull,
   Rejected,
   Rejection,
@@ -36,7 +36,7 @@ import { LocalRef } from './local-ref.ts'
 import type { Protocol } from './protocol.ts'
 import type { Ref, RoomOptions } from './ref.ts'
 import type { WheelEntry } from './timer-wheel.ts'
-import type { EndReason, WatchRecord } from './watch.ts'
+import { linkBroken, type EndReason, type WatchRecord } from './watch.ts'
 
 /** Where a cell stands in its life. Ordered: what is above `suspended` takes no more messages from others. */
 export const CellStatus = Object.freeze({
@@ -67,11 +67,13 @@ const noHandlers: HandlerTable = Object.freeze({})
 /** What most cells never have. */
 interface Rare {
   /** What it watches, except for its own children: their watch stands on the child. */
-  watches: Map<Ref, WatchRecord> | null
+  watches: Map<Ref | string, WatchRecord> | null
   rooms: RoomWaiter[] | null
   /** The last envelope of each priority level, when the mailbox has priorities. */
   levelTails: (Envelope | null)[] | null
   ending: Ending | null
+  /** Set while it works off its queue before it ends. */
+  drainTimer: Timer | null
   handlerDeadline: HandlerDeadline | null
   /** When the handler in progress began. */
   awaitingSinceMs: number
@@ -171,6 +173,11 @@ export class Cell extends LocalRef implements Ready {
     return this.status >= CellStatus.stopping
   }
 
+  /** Its incarnation is ending, for good or for a restart. */
+  get isGoing(): boolean {
+    return this.status >= CellStatus.suspended && this.status !== CellStatus.draining
+  }
+
   /** A handler holds the mailbox. */
   get isHeld(): boolean {
     return this.current !== null
@@ -196,7 +203,11 @@ export class Cell extends LocalRef implements Ready {
   }
 
   get deadline(): number {
-    return this.policy.shutdownMs ?? Math.max(defaultShutdownMs, this.family?.shutdownMs() ?? 0)
+    const { shutdownMs } = this.policy
+    if (shutdownMs !== undefined) return shutdownMs
+    const childrenMs = this.family?.shutdownMs() ?? 0
+    // With goodbyes of its own to say it needs its own share on top.
+    return Math.max(defaultShutdownMs, childrenMs + (this.context?.hasDefers === true ? defaultShutdownMs : 0))
   }
 
   makeRare(): Rare {
@@ -205,6 +216,7 @@ export class Cell extends LocalRef implements Ready {
       rooms: null,
       levelTails: null,
       ending: null,
+      drainTimer: null,
       handlerDeadline: null,
       awaitingSinceMs: 0,
       concurrent: 0,
@@ -277,12 +289,18 @@ export class Cell extends LocalRef implements Ready {
   #headIsConcurrent(): boolean {
     const { concurrent } = this.kind
     const head = this.#head
-    return concurrent !== null && head !== null && head.kind === EnvelopeKind.user && concurrent.has(head.message.type)
+    if (concurrent === null || head === null || head.kind !== EnvelopeKind.user) return false
+    // Beside a setup that awaits nothing can run: there are no handlers yet.
+    return this.status !== CellStatus.starting && concurrent.has(head.message.type)
   }
 
   /** The mailbox is long, bounded, or has priorities. */
   #appendSlowly(envelope: Envelope): boolean {
     const { kind } = this
+    if (this.rare !== null && this.rare.drainTimer !== null) {
+      this.#refuse(envelope, 'stopping')
+      return false
+    }
     if (kind.plain) {
       this.kernel.hooks.mailboxGrew(this, this.depth)
       this.#mark *= 2
@@ -291,7 +309,9 @@ export class Cell extends LocalRef implements Ready {
         this.#refuse(envelope, 'overflow')
         return false
       }
-      this.#refuse(this.#takeOldest(), 'overflow')
+      const victim = this.#takeOldest()
+      this.#refuse(victim ?? envelope, 'overflow')
+      if (victim === null) return false
     }
     this.#link(envelope)
     this.schedule()
@@ -349,19 +369,35 @@ export class Cell extends LocalRef implements Ready {
     return envelope
   }
 
-  /** What `drop-old` drops: the oldest of the least urgent that is not a watch notice. */
-  #takeOldest(): Envelope {
-    const rest: Envelope[] = []
-    while (this.#head !== null) rest.push(this.#take())
+  /** What `drop-old` drops: the oldest droppable of the least urgent. Without priorities that is nearly always the head. */
+  #takeOldest(): Envelope | null {
     const { levels } = this.kind
-    const rank = (envelope: Envelope): number => (levels === null ? 0 : this.#levelOf(envelope, levels))
-    let victim = 0
-    for (let index = 1; index < rest.length; index++) {
-      if (rank(rest[index] as Envelope) > rank(rest[victim] as Envelope)) victim = index
+    let victim: Envelope | null = null
+    let beforeVictim: Envelope | null = null
+    let before: Envelope | null = null
+    for (let envelope = this.#head; envelope !== null; before = envelope, envelope = envelope.next) {
+      if (!isDroppable(envelope)) continue
+      if (victim !== null && levels !== null && this.#levelOf(envelope, levels) <= this.#levelOf(victim, levels)) continue
+      victim = envelope
+      beforeVictim = before
+      if (levels === null) break
     }
-    const [oldest] = rest.splice(victim, 1)
-    for (const envelope of rest) this.#link(envelope)
-    return oldest as Envelope
+    if (victim !== null) this.#unlink(victim, beforeVictim)
+    return victim
+  }
+
+  #unlink(envelope: Envelope, before: Envelope | null): void {
+    if (before === null) this.#head = envelope.next
+    else before.next = envelope.next
+    if (envelope.next === null) this.#tail = before
+    envelope.next = null
+    this.depth--
+    const { levels } = this.kind
+    const tails = this.rare === null ? null : this.rare.levelTails
+    if (levels === null || tails === null) return
+    const level = this.#levelOf(envelope, levels)
+    if (tails[level] !== envelope) return
+    tails[level] = before !== null && this.#levelOf(before, levels) === level ? before : null
   }
 
   #guard(envelope: Envelope): Envelope | null {
@@ -423,9 +459,14 @@ export class Cell extends LocalRef implements Ready {
         call.fail(new ActorStopped(`Cannot ask ${about}: it has ${reason === 'stopping' ? 'begun to stop' : 'stopped'}`, details))
       }
     }
-    // A revoked tick or notice was nobody's message.
-    if (envelope.kind === EnvelopeKind.deferred) return
-    this.kernel.hooks.deadLetter(envelope, reason, this.kind, this.path)
+    let letter = envelope
+    if (envelope.kind === EnvelopeKind.deferred) {
+      // A tick that found no room is lost like any message, and its timer must know. At the end of all none is owed.
+      const opened = reason === 'overflow' ? (envelope.message as Deferred).open() : undefined
+      if (opened === undefined) return
+      letter = new Envelope(opened, null, null, EnvelopeKind.own)
+    }
+    this.kernel.hooks.deadLetter(letter, reason, this.kind, this.path)
   }
 
   // ---- Turns ---------------------------------------------------------------------------------------------------
@@ -491,6 +532,9 @@ export class Cell extends LocalRef implements Ready {
           if (opened === undefined) continue
           if (kernel.isolation !== 'reference') context.checkOwnMessage(opened, message.type)
           message = opened
+          // What is stashed, or answered later, is the message itself: a tick or a notice opens only once.
+          envelope = new Envelope(opened, null, null, EnvelopeKind.own)
+          this.current = envelope
         }
         if (call !== null) {
           if (call.settled) {
@@ -517,7 +561,10 @@ export class Cell extends LocalRef implements Ready {
           this.#reply(envelope, call, result)
         }
       } catch (thrown) {
-        if (!this.#caught(thrown, envelope, message.type, context)) break
+        if (!this.#caught(thrown, envelope, message.type, context)) {
+          if (kernel.stallMs !== undefined) this.#checkStall(message.type, kernel.stallMs)
+          break
+        }
       }
       if (kernel.stallMs !== undefined) this.#checkStall(message.type, kernel.stallMs)
       if (this.#state !== inTurn) {
@@ -572,6 +619,7 @@ export class Cell extends LocalRef implements Ready {
   }
 
   #expired(envelope: Envelope): void {
+    this.kernel.counters.expired++
     this.kernel.hooks.deadLetter(envelope, 'expired', this.kind, this.path)
   }
 
@@ -579,6 +627,7 @@ export class Cell extends LocalRef implements Ready {
     // A handler that stopped its own actor and then awaits is still let finish.
     this.#state = (this.#state & ~inTurn) | awaiting
     const { kernel, kind } = this
+    if (kernel.stallMs !== undefined) this.#checkStall(type, kernel.stallMs)
     const rare = this.makeRare()
     rare.awaitingSinceMs = kernel.freshNow()
     if (kind.handlerTimeoutMs !== Number.POSITIVE_INFINITY) {
@@ -589,8 +638,7 @@ export class Cell extends LocalRef implements Ready {
       (value) => this.#settled(envelope, type, context, false, value),
       (error: unknown) => this.#settled(envelope, type, context, true, error),
     )
-    if (this.status >= CellStatus.stopping) this.#resumeEnding()
-    else if (rare.ending !== null) rare.ending.advance()
+    if (this.status >= CellStatus.stopping || rare.ending !== null) this.#resumeEnding()
     // Concurrent messages behind this one may run beside it.
     else this.schedule()
   }
@@ -635,7 +683,8 @@ export class Cell extends LocalRef implements Ready {
     const context = this.context as ActorContextImpl
     const { current } = this
     this.kernel.running = context
-    while (this.#state === awaiting && this.#headIsConcurrent()) {
+    let budget = this.depth
+    while (budget-- > 0 && this.#state === awaiting && this.#headIsConcurrent()) {
       const envelope = this.#take()
       const { call, message } = envelope
       this.kind.counters.messages++
@@ -646,10 +695,13 @@ export class Cell extends LocalRef implements Ready {
         }
         call.started = true
       }
+      this.current = envelope
       try {
         const handler = this.handlers[message.type]
         const result = handler === undefined ? this.#unknown(envelope, message) : handler.call(this.handlers, message)
         if (isThenable(result)) {
+          this.makeRare().concurrent++
+          if (call !== null) context.owe(call)
           result.then(
             (value) => this.#settledBeside(envelope, context, false, value),
             (error: unknown) => this.#settledBeside(envelope, context, true, error),
@@ -658,10 +710,13 @@ export class Cell extends LocalRef implements Ready {
           this.#reply(envelope, call, result)
         }
       } catch (thrown) {
+        this.current = current
         if (!this.#caught(thrown, envelope, message.type, context)) return
       }
+      if (this.context !== context || !context.live) return
       this.current = current
     }
+    this.schedule()
   }
 
   #settledBeside(envelope: Envelope, context: ActorContextImpl, failed: boolean, value: unknown): void {
@@ -669,12 +724,16 @@ export class Cell extends LocalRef implements Ready {
       this.kernel.counters.staleEffects++
       return
     }
+    const rare = this.makeRare()
+    rare.concurrent--
+    if (envelope.call !== null) context.paid(envelope.call)
     try {
       if (failed) throw value
       if (envelope.call !== null) this.#reply(envelope, envelope.call, value)
     } catch (thrown) {
-      this.#caught(thrown, envelope, envelope.message.type, context)
+      if (!this.#caught(thrown, envelope, envelope.message.type, context)) return
     }
+    if (rare.concurrent === 0 && !this.isBusy) this.#afterHandler(rare)
   }
 
   /** Blames a handler that kept the loop: nobody in JavaScript does by default, and a starved heartbeat looks like death. */
@@ -698,6 +757,7 @@ export class Cell extends LocalRef implements Ready {
 
   /** Starts the next incarnation of a suspended cell. */
   restart(): void {
+    if (this.status !== CellStatus.suspended) return
     this.status = CellStatus.starting
     this.makeRare().incarnation++
     this.#state &= ~held
@@ -720,7 +780,12 @@ export class Cell extends LocalRef implements Ready {
       this.#started(result, context)
       return
     }
-    this.#state = awaiting
+    result.then(
+      (value) => this.#setupSettled(context, false, value),
+      (error: unknown) => this.#setupSettled(context, true, error),
+    )
+    if (this.status === CellStatus.stopped) return
+    this.#state = (this.#state & ~inTurn) | awaiting
     const rare = this.makeRare()
     rare.awaitingSinceMs = kernel.freshNow()
     if (kind.handlerTimeoutMs !== Number.POSITIVE_INFINITY) {
@@ -728,10 +793,8 @@ export class Cell extends LocalRef implements Ready {
       rare.handlerDeadline = new HandlerDeadline(this, null, 'setup', dueMs)
       kernel.wheel.add(rare.handlerDeadline)
     }
-    result.then(
-      (value) => this.#setupSettled(context, false, value),
-      (error: unknown) => this.#setupSettled(context, true, error),
-    )
+    // It stopped itself before it awaited.
+    if (this.status > CellStatus.starting) this.#resumeEnding()
   }
 
   #setupSettled(context: ActorContextImpl, failed: boolean, value: unknown): void {
@@ -739,6 +802,7 @@ export class Cell extends LocalRef implements Ready {
     this.#clearHandlerDeadline()
     this.#state &= ~awaiting
     if (this.rare?.ending !== null && this.rare?.ending !== undefined) {
+      if (failed) this.#logLost(toError(value), undefined)
       this.rare.ending.advance()
       return
     }
@@ -748,6 +812,11 @@ export class Cell extends LocalRef implements Ready {
 
   #started(result: unknown, context: ActorContextImpl): void {
     const { kind, kernel } = this
+    if (this.status !== CellStatus.starting) {
+      // It stopped itself in its setup.
+      this.#leaveTurn()
+      return
+    }
     const problem = handlersProblem(result, kind, kernel.isolation !== 'reference')
     if (problem !== undefined) {
       this.#startFailed(new TypeError(problem))
@@ -768,8 +837,9 @@ export class Cell extends LocalRef implements Ready {
   }
 
   #run(): void {
-    this.status = CellStatus.running
-    this.rare?.onRunning?.()
+    const { rare } = this
+    this.status = rare !== null && rare.drainTimer !== null ? CellStatus.draining : CellStatus.running
+    rare?.onRunning?.()
     this.parent?.family?.childStarted(this)
     this.schedule()
   }
@@ -796,7 +866,7 @@ export class Cell extends LocalRef implements Ready {
       return true
     }
     const error = toError(thrown)
-    if (error.name === 'AbortError' && this.status >= CellStatus.stopping && context.isAborted) {
+    if (error.name === 'AbortError' && this.status >= CellStatus.suspended && context.isAborted) {
       call?.fail(new ActorStopped(`${this.path} stopped while it handled "${type}"`, { path: this.path, type }))
       return true
     }
@@ -834,7 +904,7 @@ export class Cell extends LocalRef implements Ready {
 
   #failCurrentCall(error: Error): void {
     const envelope = this.current
-    if (envelope === null || envelope.call === null) return
+    if (envelope === null || envelope.call === null || envelope.call.settled) return
     const details = { path: this.path, type: envelope.message.type, error: error.message }
     const text = `${this.path} crashed while it handled "${envelope.message.type}": ${error.message}`
     envelope.call.fail(new ActorCrashed(text, details))
@@ -844,25 +914,33 @@ export class Cell extends LocalRef implements Ready {
   #fail(failure: Failure): void {
     this.kind.counters.crashes++
     this.#clearHandlerDeadline()
+    // A handler beside the one in progress may be what failed: both are over.
+    this.#failCurrentCall(failure.error)
     this.current = null
     this.context?.fence()
     this.#state = (this.#state & queued) | held
-    if (this.status >= CellStatus.stopping) {
-      this.kernel.log.error({ path: this.path, type: failure.messageType, err: failure.error }, 'an actor failed while it stopped')
-      this.rare?.ending?.advance()
-      return
-    }
-    if (this.rare?.ending !== null && this.rare?.ending !== undefined) {
-      // It was about to be suspended anyway, by the failure of a sibling.
-      this.rare.ending.advance()
+    const { rare } = this
+    if (rare !== null) rare.concurrent = 0
+    if (this.status >= CellStatus.stopping || (rare !== null && rare.ending !== null)) {
+      // It ends already, or is about to be restarted anyway, because of a sibling or of its own will.
+      this.#logLost(failure.error, failure.messageType)
+      this.#resumeEnding()
       return
     }
     const wasDraining = this.status === CellStatus.draining
     this.status = CellStatus.suspended
     const family = this.parent?.family
     if (family === null || family === undefined) this.kernel.hooks.rootFailed(failure)
-    else if (wasDraining) this.end('failed')
-    else family.childFailed(this, failure)
+    else if (wasDraining) {
+      this.#logLost(failure.error, failure.messageType)
+      this.end('failed')
+    } else family.childFailed(this, failure)
+  }
+
+  /** A failure that supervision has nothing to decide about is still told. */
+  #logLost(error: Error, messageType: string | undefined): void {
+    const { path } = this
+    this.kernel.log.error({ path, type: messageType, err: error }, `${path} failed while it stopped: ${error.message}`)
   }
 
   #clearHandlerDeadline(): void {
@@ -877,7 +955,7 @@ export class Cell extends LocalRef implements Ready {
 
   /** True while a handler is on the stack or awaited, or setup is. */
   get isBusy(): boolean {
-    return (this.#state & (inTurn | awaiting)) !== 0
+    return (this.#state & (inTurn | awaiting)) !== 0 || (this.rare !== null && this.rare.concurrent > 0)
   }
 
   /**
@@ -894,21 +972,42 @@ export class Cell extends LocalRef implements Ready {
       this.kill('stopped')
       return
     }
-    if (mode === 'drain' && (this.status === CellStatus.running || this.status === CellStatus.draining)) {
-      this.status = CellStatus.draining
-      if (this.#state !== 0 || this.#head !== null) return
-    }
+    if (mode === 'drain' && this.status <= CellStatus.draining && this.#drainsFirst()) return
     this.end('stopped')
+  }
+
+  /**
+   * True when there is work to finish first. A cell that is not up yet works off its queue when it is; from now on it
+   * takes nothing more. What is left after the time a stop may take is dropped as by a stop.
+   */
+  #drainsFirst(): boolean {
+    const isUp = this.status === CellStatus.running || this.status === CellStatus.draining
+    if (this.#head === null && (!isUp || (this.#state === 0 && !this.isBusy))) return false
+    if (isUp) this.status = CellStatus.draining
+    this.#mark = -1
+    const rare = this.makeRare()
+    if (rare.drainTimer !== null) return true
+    const { clock, log } = this.kernel
+    const sinceMs = clock.monotonicMs()
+    rare.drainTimer = clock.setTimer(sinceMs + this.deadline, () => {
+      const { depth, path } = this
+      const ageMs = Math.round(clock.monotonicMs() - sinceMs)
+      log.error({ path, type: this.current?.message.type, depth, ageMs }, `${path} was not drained in ${ageMs} ms: it is stopped`)
+      this.end('stopped')
+    })
+    return true
   }
 
   /** The actor stops itself. A permanent one is started again by its supervisor, as the next incarnation. */
   leave(mode: StopMode): void {
     const family = this.parent?.family
     const comesBack = this.policy.restart === 'permanent' && mode !== 'kill' && family !== null && family !== undefined
-    if (!comesBack || this.status >= CellStatus.stopping) {
+    if (!comesBack || this.status >= CellStatus.draining || (this.rare !== null && this.rare.drainTimer !== null)) {
       this.stop(mode, undefined)
       return
     }
+    // It goes down already, and comes back.
+    if (this.status === CellStatus.suspended) return
     this.suspend(() => family.childLeft(this))
   }
 
@@ -916,6 +1015,7 @@ export class Cell extends LocalRef implements Ready {
   end(reason: EndReason): void {
     if (this.status >= CellStatus.stopping) return
     this.status = CellStatus.stopping
+    this.#endDrain()
     this.context?.abort()
     this.#state |= held
     const ending = this.rare?.ending
@@ -941,6 +1041,15 @@ export class Cell extends LocalRef implements Ready {
   /** Ends the incarnation but keeps the cell: path, ref and mailbox stay. Calls `done` when it may start again. */
   suspend(done: () => void): void {
     if (this.status >= CellStatus.stopping) return
+    if (this.status === CellStatus.draining) {
+      // It was on its way out: it does not come back.
+      this.end('stopped')
+      return
+    }
+    if (this.rare !== null && this.rare.ending !== null) {
+      this.rare.ending.thenInstead(done)
+      return
+    }
     this.status = CellStatus.suspended
     this.context?.abort()
     this.#state |= held
@@ -968,13 +1077,22 @@ export class Cell extends LocalRef implements Ready {
     if (this.status === CellStatus.stopped) return
     this.status = CellStatus.stopping
     this.#state |= held
+    this.rare?.ending?.cancel()
     this.context?.fence()
     this.family?.killAll()
     this.finish(reason)
   }
 
+  #endDrain(): void {
+    const { rare } = this
+    if (rare === null || rare.drainTimer === null) return
+    rare.drainTimer.cancel()
+    rare.drainTimer = null
+  }
+
   #releaseHandler(what: string): void {
     this.#clearHandlerDeadline()
+    if (this.rare !== null) this.rare.concurrent = 0
     const envelope = this.current
     this.current = null
     this.#state &= ~awaiting
@@ -1022,6 +1140,7 @@ export class Cell extends LocalRef implements Ready {
   #finishRare(rare: Rare): void {
     rare.ending?.cancel()
     rare.ending = null
+    this.#endDrain()
     if (rare.rooms !== null) {
       for (const waiter of rare.rooms) waiter.reject(new ActorStopped(`${this.path} has stopped`, { path: this.path }))
       rare.rooms = null
@@ -1098,15 +1217,19 @@ export class Cell extends LocalRef implements Ready {
       if (!this.deliverOwn(record, EnvelopeKind.deferred, false)) this.forgetWatch(record)
       return
     }
+    // Between two incarnations nobody is there to fail: the link breaks in a turn of the next one.
+    if (this.status <= CellStatus.draining && (this.context === null || !this.context.live)) {
+      this.deliverOwn(record, EnvelopeKind.deferred, false)
+      return
+    }
     record.active = false
     this.forgetWatch(record)
-    const { path } = record.target
-    this.crash(new Linked(`${this.path} is linked to ${path}, which ended: ${record.reason}`, { path, reason: record.reason }))
+    this.crash(linkBroken(record))
   }
 
   /** This cell's watch on `target`. A watch on its own child stands on the child, which saves a map entry each. */
   watchOn(target: Ref): WatchRecord | undefined {
-    if (!(target instanceof Cell) || target.parent !== this) return this.rare?.watches?.get(target)
+    if (!(target instanceof Cell) || target.parent !== this) return this.rare?.watches?.get(watchKey(target))
     let record = target.#watchers
     while (record !== null && (record.watcher !== this || record.target !== target)) record = record.next
     return record ?? undefined
@@ -1117,7 +1240,7 @@ export class Cell extends LocalRef implements Ready {
     if (target instanceof Cell && target.parent === this) return
     const rare = this.makeRare()
     rare.watches ??= new Map()
-    rare.watches.set(target, record)
+    rare.watches.set(watchKey(target), record)
   }
 
   forgetWatch(record: WatchRecord): void {
@@ -1127,7 +1250,8 @@ export class Cell extends LocalRef implements Ready {
       return
     }
     const watches = this.rare?.watches
-    if (watches?.get(target) === record) watches.delete(target)
+    const key = watchKey(target)
+    if (watches?.get(key) === record) watches.delete(key)
   }
 
   // ---- Room ----------------------------------------------------------------------------------------------------
@@ -1178,7 +1302,8 @@ export class Cell extends LocalRef implements Ready {
     const waiting: Envelope[] = []
     while (this.#head !== null) waiting.push(this.#take())
     for (const envelope of [...envelopes, ...waiting]) {
-      if (this.depth >= this.kind.messagesMax && envelope.kind !== EnvelopeKind.deferred) this.#refuse(envelope, 'overflow')
+      const full = this.depth >= this.kind.messagesMax && isDroppable(envelope) && !this.isEnding
+      if (full) this.#refuse(envelope, 'overflow')
       else this.#link(envelope)
     }
     this.schedule()
@@ -1222,6 +1347,17 @@ class HandlerDeadline implements WheelEntry {
   expire(): void {
     this.cell.handlerTimedOut(this.envelope, this.type)
   }
+}
+
+/** Refs to one actor may be many objects: all unbound refs to a path, and all refs to one actor elsewhere, are one. */
+function watchKey(target: Ref): Ref | string {
+  return target instanceof Cell ? target : target.toString()
+}
+
+/** What is the actor's own and comes only once is kept, however full the mailbox is. */
+function isDroppable(envelope: Envelope): boolean {
+  if (envelope.kind === EnvelopeKind.user) return true
+  return envelope.kind === EnvelopeKind.deferred && (envelope.message as Deferred).droppable
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {

@@ -87,6 +87,13 @@ const dynamicPolicy: ChildPolicy = Object.freeze({
   onError: Object.freeze([]),
 })
 
+const namePattern = /^[^/#\s]{1,255}$/
+
+/** @throws {TypeError} `doing`, and what a name must be, if `name` cannot stand in a path */
+export function checkActorName(name: string, doing: string): void {
+  if (!namePattern.test(name)) throw new TypeError(`${doing}: a name has 1 to 255 characters, without "/", "#" and spaces`)
+}
+
 /**
  * Fills in defaults. Without options it allocates nothing, so that a million plain children share one policy.
  *

@@ -215,7 +215,7 @@ export class ActorContextImpl implements Sender {
     const extras = this.#makeExtras()
     if (extras.controller === null) {
       extras.controller = new AbortController()
-      if (!this.live || this.cell.isEnding) extras.controller.abort()
+      if (!this.live || this.cell.isGoing) extras.controller.abort()
     }
     return extras.controller.signal
   }
@@ -267,7 +267,7 @@ export class ActorContextImpl implements Sender {
       if (options.timeoutMs !== undefined) timeoutMs = options.timeoutMs
     }
     kernel.sends++
-    const nowMs = kernel.freshNow()
+    const nowMs = kernel.loopNow()
     let deadlineMs = nowMs + timeoutMs
     if (during !== null && during.call !== null && during.call.deadlineMs < deadlineMs) {
       deadlineMs = during.call.deadlineMs
@@ -323,7 +323,7 @@ export class ActorContextImpl implements Sender {
     try {
       const message = makeMessage()
       this.checkOwnMessage(message, 'pipe')
-      this.cell.deliverOwn(message, EnvelopeKind.own, false)
+      this.cell.deliverOwn(new PipeResult(this, message), EnvelopeKind.deferred, false)
     } catch (error) {
       this.cell.crash(toError(error))
     }
@@ -333,7 +333,7 @@ export class ActorContextImpl implements Sender {
 
   spawn(name: string, definition: AnyDefinition, ...rest: readonly unknown[]): LocalRef {
     const { cell } = this
-    if (!this.live || cell.isEnding) {
+    if (!this.live || cell.isGoing) {
       this.checkLive('spawn')
       throw new ActorError('RUNTIME_STOPPED', `Cannot spawn "${name}" under ${cell.path}: it is stopping or has stopped`)
     }
@@ -379,6 +379,7 @@ export class ActorContextImpl implements Sender {
   }
 
   unwatch(ref: Ref): void {
+    if (!this.checkLive('unwatch')) return
     const record = this.cell.watchOn(ref)
     if (record === undefined) return
     record.active = false
@@ -399,6 +400,17 @@ export class ActorContextImpl implements Sender {
       from: sender === null ? undefined : sender.senderPath,
       later: <R>() => this.#later<R>(envelope),
     }
+  }
+
+  /** A handler beside the one in progress still owes this answer. */
+  owe(call: Call): void {
+    const extras = this.#makeExtras()
+    extras.laters ??= new Set()
+    extras.laters.add(call)
+  }
+
+  paid(call: Call): void {
+    this.#extras?.laters?.delete(call)
   }
 
   #later<R>(envelope: Envelope): LaterReply<R> {
@@ -611,6 +623,29 @@ export class LaterReplyImpl implements LaterReply<never> {
   }
 }
 
+/** A result of `ctx.pipe` or `ctx.request`: dropped, and counted, when its incarnation is gone by its turn. */
+class PipeResult implements Deferred {
+  readonly #context: ActorContextImpl
+  readonly #message: Message
+
+  constructor(context: ActorContextImpl, message: Message) {
+    this.#context = context
+    this.#message = message
+  }
+
+  get type(): string {
+    return this.#message.type
+  }
+
+  get droppable(): boolean {
+    return false
+  }
+
+  open(): Message | undefined {
+    return this.#context.checkLive('pipe') ? this.#message : undefined
+  }
+}
+
 const noArguments = Object.freeze({ input: undefined, options: undefined })
 const neverAborted = new AbortController().signal
 
@@ -624,6 +659,7 @@ function illegal(message: string): ActorError {
 /** Sends a message to an actor that got none for a while. Re-armed lazily: a message costs one store. */
 export class ReceiveTimeout implements Deferred {
   readonly type: string
+  readonly droppable = true
   readonly #cell: Cell
   readonly #timeoutMs: number
   readonly #message: Message
@@ -645,7 +681,7 @@ export class ReceiveTimeout implements Deferred {
     this.#timer?.cancel()
   }
 
-  /** Nothing when a message overtook it. */
+  /** Nothing when it was ended while it waited. */
   open(): Message | undefined {
     if (!this.#active) return undefined
     this.#arm()
@@ -659,8 +695,10 @@ export class ReceiveTimeout implements Deferred {
   #fire(): void {
     if (!this.#active) return
     const { clock } = this.#cell.kernel
-    if (this.lastMessageMs + this.#timeoutMs > clock.monotonicMs() || this.#cell.isHeld) {
-      if (this.#cell.isHeld) this.lastMessageMs = clock.monotonicMs()
+    // A handler awaits, or messages wait for their turn: that is not silence.
+    const isBusy = !this.#cell.isIdle
+    if (this.lastMessageMs + this.#timeoutMs > clock.monotonicMs() || isBusy) {
+      if (isBusy) this.lastMessageMs = clock.monotonicMs()
       this.#arm()
       return
     }

@@ -12,7 +12,7 @@ type Phase = 'handler' | 'children' | 'defers' | 'done'
 export class Ending {
   readonly #cell: Cell
   readonly #sinceMs: number
-  readonly #onSuspended: (() => void) | undefined
+  #onSuspended: (() => void) | undefined
   #goal: 'stop' | 'suspend'
   #reason: EndReason
   #phase: Phase = 'handler'
@@ -31,13 +31,18 @@ export class Ending {
   /** The deadline is armed when there is something to wait for. */
   #wait(): void {
     const cell = this.#cell
-    this.#timer ??= cell.kernel.clock.setTimer(this.#sinceMs + cell.deadline, () => this.#expire())
+    this.#timer ??= cell.kernel.clock.setTimer(this.#sinceMs + cell.deadline, () => this.expire())
   }
 
   /** It was to be suspended only; now it ends for good. */
   becomeStop(reason: EndReason): void {
     this.#goal = 'stop'
     this.#reason = reason
+  }
+
+  /** Who asked for the suspension first is overruled: `done` is called in its place. */
+  thenInstead(done: () => void): void {
+    this.#onSuspended = done
   }
 
   cancel(): void {
@@ -55,35 +60,38 @@ export class Ending {
         return
       }
       this.#phase = 'children'
-      const { family } = cell
-      const keep = this.#goal === 'suspend' && cell.kind.keepChildren
-      if (family !== null && family.size > 0 && !keep) {
-        const step = ++this.#step
-        this.#wait()
-        family.stopAll(() => {
-          if (step !== this.#step || this.#phase !== 'children') return
-          this.#phase = 'defers'
-          this.#runDefers()
-        })
-        return
-      }
-      this.#phase = 'defers'
-      this.#runDefers()
+      if (!this.#stopChildren()) this.#runDefers()
     }
+  }
+
+  /** False when there are none to stop. */
+  #stopChildren(): boolean {
+    const { family, kind } = this.#cell
+    const keep = this.#goal === 'suspend' && kind.keepChildren
+    if (family === null || family.size === 0 || keep) return false
+    this.#phase = 'children'
+    const step = ++this.#step
+    this.#wait()
+    family.stopAll(() => {
+      if (step === this.#step && this.#phase === 'children') this.#runDefers()
+    })
+    return true
   }
 
   #runDefers(): void {
     const cell = this.#cell
+    this.#phase = 'defers'
     for (;;) {
       if (this.#phase !== 'defers') return
       const hook = cell.context?.takeDefer()
       if (hook === undefined) {
-        this.#complete()
+        // Children that were to be kept through a restart go too when that became a stop meanwhile.
+        if (!this.#stopChildren()) this.#complete()
         return
       }
       try {
         const result: unknown = hook(this.#goal === 'stop' ? 'stop' : 'restart')
-        if (result instanceof Promise) {
+        if (isThenable(result)) {
           const step = ++this.#step
           this.#wait()
           result.then(
@@ -102,15 +110,20 @@ export class Ending {
   }
 
   #deferSettled(step: number): void {
-    if (step === this.#step) this.#runDefers()
+    if (step === this.#step && this.#phase === 'defers') this.#runDefers()
   }
 
   #deferFailed(error: unknown): void {
     this.#cell.kernel.log.error({ path: this.#cell.path, err: error }, 'a defer hook failed; the others still run')
   }
 
-  #expire(): void {
+  /** The time is up. Whoever hangs below is named first: this one may only have waited for it. */
+  expire(): void {
     const cell = this.#cell
+    if (this.#phase === 'children') {
+      for (const child of [...(cell.family?.cells() ?? [])].reverse()) child.rare?.ending?.expire()
+    }
+    if (this.#phase === 'done') return
     const type = cell.current?.message.type
     const ageMs = cell.kernel.clock.monotonicMs() - this.#sinceMs
     const waitedFor = {
@@ -120,6 +133,8 @@ export class Ending {
       done: 'nothing',
     }[this.#phase]
     cell.kernel.hooks.abandoned(cell, type, ageMs, waitedFor)
+    // What still comes back from the steps that were waited for is of no interest.
+    this.cancel()
     cell.context?.fence()
     cell.family?.killAll()
     this.#complete()
@@ -136,4 +151,8 @@ export class Ending {
     cell.suspended()
     this.#onSuspended?.()
   }
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
 }

@@ -27,6 +27,8 @@ export type EnvelopeKind = (typeof EnvelopeKind)[keyof typeof EnvelopeKind]
 
 /** Becomes an own message when it is handled; `undefined` when it was revoked while it waited. */
 export interface Deferred extends Message {
+  /** A full mailbox may drop it, as it may drop any message: a tick. A notice or a result comes once, and is kept. */
+  readonly droppable: boolean
   readonly open: () => Message | undefined
 }
 

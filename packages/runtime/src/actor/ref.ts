@@ -108,7 +108,7 @@ export abstract class Ref extends EncodableRef {
     const { kernel } = this
     const problem = checkAskOptions(options)
     if (problem !== undefined) return Promise.reject(problem)
-    const deadlineMs = kernel.freshNow() + (options?.timeoutMs ?? kernel.askTimeoutMs)
+    const deadlineMs = kernel.loopNow() + (options?.timeoutMs ?? kernel.askTimeoutMs)
     const call = new PendingAsk(kernel, deadlineMs, null, null, null, message.type, this)
     return sendAsk(this, call, message, null, options)
   }

@@ -19,11 +19,13 @@ export interface WheelEntry {
 
 const slotCount = 1024
 const slotMask = slotCount - 1
+/** Behind the slots: the list of those that have just arrived. */
+const arrivals = slotCount
 
 export class TimerWheel {
   readonly #clock: Clock
   readonly #slotMs: number
-  readonly #slots: (WheelEntry | null)[] = new Array<WheelEntry | null>(slotCount).fill(null)
+  readonly #slots: (WheelEntry | null)[] = new Array<WheelEntry | null>(slotCount + 1).fill(null)
   #count = 0
   #timer: Timer | null = null
   #armedAtMs = Number.POSITIVE_INFINITY
@@ -56,6 +58,38 @@ export class TimerWheel {
     if (dueMs < this.#armedAtMs) this.#arm(dueMs)
   }
 
+  /**
+   * Puts `entry` in when its `deadlineMs` was reckoned from a time that may lag: it waits outside of the slots until
+   * `settle` says by how much. Most are answered before that, which is why this is cheaper than `add` (bench: ask-1).
+   */
+  arrive(entry: WheelEntry): void {
+    const head = this.#slots[arrivals] as WheelEntry | null
+    entry.wheelSlot = arrivals
+    entry.wheelNext = head
+    if (head !== null) head.wheelPrevious = entry
+    this.#slots[arrivals] = entry
+    this.#count++
+  }
+
+  get hasArrivals(): boolean {
+    return this.#slots[arrivals] !== null
+  }
+
+  /** What has arrived goes into its slot, `lagMs` later than it was reckoned: nothing is ever early. */
+  settle(lagMs: number): void {
+    let entry = this.#slots[arrivals] as WheelEntry | null
+    this.#slots[arrivals] = null
+    // The list is newest first; the slots are to be filled oldest first.
+    while (entry !== null && entry.wheelNext !== null) entry = entry.wheelNext
+    while (entry !== null) {
+      const later: WheelEntry | null = entry.wheelPrevious
+      entry.deadlineMs += lagMs
+      this.#count--
+      this.add(entry)
+      entry = later
+    }
+  }
+
   /** Takes `entry` out; harmless when it is not in. */
   remove(entry: WheelEntry): void {
     if (entry.wheelSlot === -1) return
@@ -73,7 +107,8 @@ export class TimerWheel {
   close(): void {
     this.#timer?.cancel()
     this.#timer = null
-    this.#armedAtMs = Number.POSITIVE_INFINITY
+    // Nothing is due earlier than that, so nothing is armed any more.
+    this.#armedAtMs = Number.NEGATIVE_INFINITY
     this.#slots.fill(null)
     this.#count = 0
   }

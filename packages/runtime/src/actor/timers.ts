@@ -23,6 +23,7 @@ export interface Timers<O> {
 
 class TimerEntry implements Deferred {
   readonly type: string
+  readonly droppable = true
   readonly owner: TimersImpl
   readonly key: string
   readonly message: Message

@@ -2,6 +2,7 @@
  * Watching: exactly one notice per watch, whatever happens. A notice is an ordinary message of the watcher's own, made
  * by the function it gave; it stands behind the last message of the dead actor, and nobody else can send it.
  */
+import { Linked } from './actor-error.ts'
 import type { Deferred, Message } from './envelope.ts'
 import type { Ref } from './ref.ts'
 
@@ -39,6 +40,10 @@ export class WatchRecord implements Deferred {
     return '(watch notice)'
   }
 
+  get droppable(): boolean {
+    return false
+  }
+
   /** The target is gone. Only the first call counts. */
   ended(reason: EndReason): void {
     if (!this.active || this.reason !== undefined) return
@@ -48,9 +53,17 @@ export class WatchRecord implements Deferred {
 
   /** The notice's turn has come. */
   open(): Message | undefined {
-    if (!this.active || this.reason === undefined || this.toMessage === undefined) return undefined
+    if (!this.active || this.reason === undefined) return undefined
     this.active = false
     this.watcher.forgetWatch(this)
+    if (this.toMessage === undefined) throw linkBroken(this)
     return this.toMessage(this.reason)
   }
+}
+
+/** What a linked actor fails with. */
+export function linkBroken(record: WatchRecord): Linked {
+  const { path } = record.target
+  const { reason } = record
+  return new Linked(`It is linked to ${path}, which ended: ${reason}`, { path, reason })
 }

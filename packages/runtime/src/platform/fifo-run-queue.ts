@@ -9,6 +9,9 @@ export function fifoRunQueue(pump: () => void): RunQueue {
   return new FifoRunQueue(pump)
 }
 
+/** A reaction to a settled promise is the cheapest microtask: `queueMicrotask` adds an async resource (bench: ask-1). */
+const settled = Promise.resolve()
+
 class FifoRunQueue implements RunQueue {
   readonly #pump: () => void
   #head: Ready | null = null
@@ -22,7 +25,7 @@ class FifoRunQueue implements RunQueue {
     this.#pump = pump
   }
 
-  readonly push = (cell: Ready): void => {
+  push(cell: Ready): void {
     cell.nextReady = null
     if (cell.isSystem) {
       if (this.#systemTail === null) this.#systemHead = cell
@@ -35,11 +38,11 @@ class FifoRunQueue implements RunQueue {
     }
     if (!this.#due) {
       this.#due = true
-      queueMicrotask(this.#pump)
+      void settled.then(this.#pump)
     }
   }
 
-  readonly next = (): Ready | null => {
+  next(): Ready | null {
     let cell = this.#systemHead
     if (cell !== null) {
       this.#systemHead = cell.nextReady
@@ -54,12 +57,12 @@ class FifoRunQueue implements RunQueue {
     return cell
   }
 
-  readonly idle = (): void => {
-    if (this.#head !== null || this.#systemHead !== null) queueMicrotask(this.#pump)
+  idle(): void {
+    if (this.#head !== null || this.#systemHead !== null) void settled.then(this.#pump)
     else this.#due = false
   }
 
-  readonly yieldNow = (): void => {
+  yieldNow(): void {
     setImmediate(this.#pump)
   }
 }

@@ -49,7 +49,7 @@ export function nodePlatform(options: NodePlatformOptions = {}): Platform {
     clock: nodeClock,
     random: seededRandom(options.seed ?? randomBytes(16).toString('hex')),
     secureBytes: (count) => randomFillSync(new Uint8Array(count)),
-    scheduler: { makeRunQueue: fifoRunQueue, afterTurn: queueMicrotask },
+    scheduler: { makeRunQueue: fifoRunQueue, afterTurn: queueMicrotask, afterLoop },
     openStore: options.openStore ?? refuseStore,
     log: options.log ?? pinoLogger({ level: levelFromEnvironment(process.env['UNDERSTUDY_LOG']) }),
     host: nodeHost(options.name ?? hostname()),
@@ -62,6 +62,11 @@ const nodeClock: Clock = Object.freeze({
   setTimer: (atMs: number, fire: () => void): Timer => new NodeTimer(atMs, fire),
   slotMs: 10,
 })
+
+function afterLoop(task: () => void): Timer {
+  const immediate = setImmediate(task)
+  return { cancel: () => clearImmediate(immediate) }
+}
 
 class NodeTimer implements Timer {
   readonly #atMs: number

@@ -62,6 +62,8 @@ export interface Scheduler {
   readonly makeRunQueue: RunQueueFactory
   /** Runs `task` after the turn in progress and before any timer or socket (a microtask on a real machine). */
   readonly afterTurn: (task: () => void) => void
+  /** Runs `task` once, when the loop comes by after the sockets that are ready now (`setImmediate` on a real machine). */
+  readonly afterLoop: (task: () => void) => Timer
 }
 
 /** The process around the system. */

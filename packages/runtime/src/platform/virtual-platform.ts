@@ -135,6 +135,10 @@ export function virtualPlatform(options: VirtualPlatformOptions = {}): VirtualPl
         }
       },
       afterTurn: queueMicrotask,
+      afterLoop: (task) => {
+        const immediate = setImmediate(task)
+        return { cancel: () => clearImmediate(immediate) }
+      },
     },
     openStore: (directory) => {
       let store = stores.get(directory)

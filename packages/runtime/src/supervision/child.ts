@@ -1,6 +1,6 @@
 /** Supervision trees as data: `supervisor({ strategy, intensity }, [child(...), child(...)])`. */
 import type { ActorOptions, ChildSpec, Definition } from '../actor/behaviour.ts'
-import { childPolicy, type ChildOptions, type SupervisionOptions } from '../actor/child-spec.ts'
+import { checkActorName, childPolicy, type ChildOptions, type SupervisionOptions } from '../actor/child-spec.ts'
 import { spawnArguments } from '../actor/context.ts'
 import { protocol, type MessageDefs } from '../actor/protocol.ts'
 
@@ -16,6 +16,7 @@ export interface SupervisorOptions extends SupervisionOptions {
  * A static child. It is started with its supervisor, in the order of the list, each after the one before has started;
  * stopped in reverse order. Default restart type: permanent.
  *
+ * @throws {TypeError} if the name cannot stand in a path
  * @throws {RangeError} if a time in `options` is out of range
  */
 export function child<M extends MessageDefs, I>(
@@ -23,6 +24,7 @@ export function child<M extends MessageDefs, I>(
   definition: Definition<M, I>,
   ...rest: void extends I ? [options?: ChildOptions] : [input: I, options?: ChildOptions]
 ): ChildSpec {
+  checkActorName(name, `Cannot define child "${name}"`)
   const { input, options } = spawnArguments(definition, rest)
   childPolicy(options, 'permanent')
   return Object.freeze({ name, definition, input, options: options ?? {} })

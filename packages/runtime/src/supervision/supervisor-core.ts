@@ -124,7 +124,7 @@ export class SupervisorCore {
       case 'failed':
         return this.#failed(input, nowMs)
       case 'left':
-        return this.#restart(input, undefined, nowMs)
+        return this.#goesDownAnyway(input.child) ? nothing : this.#restart(input, undefined, nowMs)
       case 'suspended':
         return this.#suspended(input.child)
       case 'delay-over':
@@ -139,17 +139,25 @@ export class SupervisorCore {
   }
 
   #failed(input: SupervisorInput & { readonly type: 'failed' }, nowMs: number): readonly SupervisorEffect[] {
-    const group = this.#group
-    if (group !== undefined && group.phase === 'down' && group.down.some(({ name }) => name === input.child)) {
-      // It goes down with its siblings anyway. Its incarnation is over; the group takes it in its turn.
-      return nothing
-    }
+    if (this.#goesDownAnyway(input.child)) return nothing
     const decision = decide(input.policy, input.error)
     if (decision === 'escalate') {
-      return [{ type: 'end', child: input.child }, { type: 'fail', because: 'escalate', history: [] }]
+      return this.#giveUp(input.child, 'escalate', [])
     }
     if (decision === 'stop' || input.policy.restart === 'temporary') return [{ type: 'end', child: input.child }]
     return this.#restart(input, typeof decision === 'object' ? decision : undefined, nowMs)
+  }
+
+  /** With its siblings: its incarnation is over, and the group takes it in its turn. */
+  #goesDownAnyway(child: string): boolean {
+    const group = this.#group
+    return group !== undefined && group.phase === 'down' && group.down.some(({ name }) => name === child)
+  }
+
+  /** The supervisor fails with all its children: nothing that was under way goes on. */
+  #giveUp(child: string, because: 'limit' | 'escalate', history: readonly number[]): readonly SupervisorEffect[] {
+    this.#group = undefined
+    return [{ type: 'end', child }, { type: 'fail', because, history }]
   }
 
   #restart(
@@ -159,14 +167,14 @@ export class SupervisorCore {
   ): readonly SupervisorEffect[] {
     const { child } = input
     const window = this.#intensity.per === 'child' ? this.#windowOf(child) : this.#window
-    if (!window.add(nowMs)) {
-      return [{ type: 'end', child }, { type: 'fail', because: 'limit', history: [...window.history] }]
-    }
+    if (!window.add(nowMs)) return this.#giveUp(child, 'limit', [...window.history])
     const trouble = this.#troubleOf(child)
     const backoff = ownBackoff ?? input.policy.backoff
     trouble.delayMs = 0
     if (backoff !== undefined) {
       const ranMs = trouble.startedAtMs === undefined ? 0 : nowMs - trouble.startedAtMs
+      // A run counts once: what fails to start after it has not run.
+      trouble.startedAtMs = undefined
       if (ranMs >= (backoff.resetMs ?? backoff.maxMs)) trouble.attempts = 0
       trouble.delayMs = backoffDelayMs(backoff, trouble.attempts, input.chance)
       trouble.attempts++

@@ -2,7 +2,7 @@
 import { ActorError, RestartLimitExceeded } from '../actor/actor-error.ts'
 import type { AnyDefinition, ChildSpec } from '../actor/behaviour.ts'
 import { Cell } from '../actor/cell.ts'
-import { childPolicy, type ChildPolicy } from '../actor/child-spec.ts'
+import { checkActorName, childPolicy, type ChildPolicy } from '../actor/child-spec.ts'
 import type { Failure, Family } from '../actor/family.ts'
 import type { Timer } from '../platform/platform.ts'
 import { SupervisorCore, type Sibling, type SupervisorEffect, type SupervisorInput } from './supervisor-core.ts'
@@ -26,8 +26,6 @@ export interface SupervisorHooks {
 /** No supervisor waits longer than this for its children, however many they are. */
 export const shutdownCapMs = 30_000
 
-const namePattern = /^[^/#\s]{1,255}$/
-
 export class Supervisor implements Family {
   readonly #cell: Cell
   readonly #hooks: SupervisorHooks
@@ -37,6 +35,8 @@ export class Supervisor implements Family {
   #delays: Map<string, Timer> | undefined
   /** All children are being stopped: nothing is restarted. */
   #closing = false
+  /** Counts the times that all were to end. */
+  #round = 0
   #starting: { readonly specs: readonly ChildSpec[]; next: number; readonly done: () => void } | undefined
 
   constructor(cell: Cell, hooks: SupervisorHooks) {
@@ -58,11 +58,7 @@ export class Supervisor implements Family {
 
   spawn(name: string, definition: AnyDefinition, input: unknown, policy: ChildPolicy): Cell {
     const parent = this.#cell
-    if (!namePattern.test(name)) {
-      throw new TypeError(
-        `Cannot spawn actor "${name}" under ${parent.path}: a name has 1 to 255 characters, without "/", "#" and spaces`,
-      )
-    }
+    checkActorName(name, `Cannot spawn actor "${name}" under ${parent.path}`)
     if (this.#children.has(name)) {
       throw new ActorError(
         'RUNTIME_DUPLICATE_NAME',
@@ -109,9 +105,12 @@ export class Supervisor implements Family {
 
   stopAll(done: () => void): void {
     this.#close()
+    const round = this.#round
     const youngestLast = [...this.#children.values()]
     const stopNext = (): void => {
       for (;;) {
+        // Killed meanwhile, or asked anew.
+        if (round !== this.#round) return
         const child = youngestLast.pop()
         if (child === undefined) {
           this.#closing = false
@@ -140,6 +139,7 @@ export class Supervisor implements Family {
 
   #close(): void {
     this.#closing = true
+    this.#round++
     this.#starting = undefined
     this.#core = undefined
     this.#failures = undefined
@@ -249,6 +249,7 @@ export class Supervisor implements Family {
           this.#delays?.delete(child.name)
           this.#step({ type: 'delay-over', child: child.name })
         }
+        this.#delays.get(child.name)?.cancel()
         this.#delays.set(child.name, clock.setTimer(clock.monotonicMs() + effect.delayMs, fire))
         return
       }

@@ -164,7 +164,10 @@ class SystemImpl implements InternalSystem {
   readonly #guardians: Cell[] = []
   #terminate: (report: ShutdownReport) => void = ignore
   #startFailed: ((error: Error) => void) | undefined
+  /** Why the tree did not come up. */
+  #startError: Error | undefined
   #exitCode: number | undefined
+  #signals = 0
 
   constructor(name: string, root: AnyDefinition, options: SystemOptions) {
     if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/.test(name)) {
@@ -370,19 +373,10 @@ class SystemImpl implements InternalSystem {
   #rootFailed(failure: Failure): void {
     const { log } = this.platform
     log.fatal({ err: failure.error, system: this.name }, `system "${this.name}" failed: ${failure.error.message}`)
-    const startFailed = this.#startFailed
-    const starting = startFailed !== undefined
-    if (!starting) this.#exitCode ??= 1
-    void this.shutdown(`the root failed: ${failure.error.message}`).then(() =>
-      startFailed?.(
-        new ActorError(
-          'RUNTIME_START_FAILED',
-          `Cannot start system "${this.name}": ${failure.error.message}`,
-          {},
-          failure.error,
-        ),
-      ),
-    )
+    // While it starts, whoever called createSystem decides what becomes of the process.
+    if (this.#startFailed === undefined) this.#exitCode ??= 1
+    else this.#startError = failure.error
+    void this.shutdown(`the root failed: ${failure.error.message}`)
   }
 
   #addShutdownTasks(store: Store, ownStore: boolean): void {
@@ -402,14 +396,28 @@ class SystemImpl implements InternalSystem {
 
   /** The last thing of all: nothing of this system holds the process any more. */
   #ended(report: ShutdownReport): void {
+    for (const cell of [this.userCell, ...this.#guardians, this.systemCell]) {
+      // The time for all is up before that of the one that hangs: it is named all the same.
+      cell.rare?.ending?.expire()
+      cell.kill('stopped')
+    }
+    this.#incidents.close()
     this.kernel.close()
     for (const held of this.#held.splice(0)) held[Symbol.dispose]()
     this.#terminate(report)
+    this.#startFailed?.(this.#notStarted(report.reason))
     if (this.#exitCode !== undefined) this.platform.host.exit(report.clean ? this.#exitCode : 1)
   }
 
+  #notStarted(reason: string): ActorError {
+    const cause = this.#startError
+    const text = `Cannot start system "${this.name}": ${cause?.message ?? `it was shut down before it was up (${reason})`}`
+    return new ActorError('RUNTIME_START_FAILED', text, {}, cause)
+  }
+
+  /** The first asks for an orderly end, also when one is under way already; the second does not wait for it. */
   #signalled(signal: 'SIGINT' | 'SIGTERM'): void {
-    if (this.coordinatedShutdown.isRunning()) {
+    if (++this.#signals > 1) {
       this.platform.host.exit(130)
       return
     }
@@ -426,7 +434,8 @@ class SystemImpl implements InternalSystem {
       { path: context.cell.path, err: error },
       `${context.cell.path} left a failed ask unhandled: await it, or use ctx.request or ctx.run`,
     )
-    context.cell.crash(toError(error))
+    // An incarnation that is gone is not avenged on the next one.
+    if (context.live) context.cell.crash(toError(error))
     return true
   }
 }

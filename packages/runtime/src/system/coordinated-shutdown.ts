@@ -102,7 +102,8 @@ export function coordinatedShutdown(options: {
       tasks.add(entry)
       return { [Symbol.dispose]: () => void tasks.delete(entry) }
     },
-    run: (reason) => (running ??= run(reason)),
+    // Not at once: a task or a listener that calls this again must find it running.
+    run: (reason) => (running ??= Promise.resolve().then(() => run(reason))),
     isRunning: () => running !== undefined,
   }
 }

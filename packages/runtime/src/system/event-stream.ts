@@ -56,13 +56,15 @@ export interface EventStream<E> {
 }
 
 export function eventStream<E>(log: Logger): EventStream<E> {
-  const listeners = new Map<string, ((event: never) => void)[]>()
+  // In cells of their own, so that one function listens twice when it was added twice. Replaced, never changed in place.
+  const listeners = new Map<string, readonly { readonly call: (event: never) => void }[]>()
   return {
     on: (name, listener) => {
-      listeners.set(name, [...(listeners.get(name) ?? []), listener])
+      const entry = { call: listener }
+      listeners.set(name, [...(listeners.get(name) ?? []), entry])
       return {
         [Symbol.dispose]: () => {
-          const rest = (listeners.get(name) ?? []).filter((other) => other !== listener)
+          const rest = (listeners.get(name) ?? []).filter((other) => other !== entry)
           if (rest.length === 0) listeners.delete(name)
           else listeners.set(name, rest)
         },
@@ -71,7 +73,7 @@ export function eventStream<E>(log: Logger): EventStream<E> {
     emit: (name, event) => {
       for (const listener of listeners.get(name) ?? []) {
         try {
-          listener(event as never)
+          listener.call(event as never)
         } catch (error) {
           log.error({ event: name, err: error }, 'a listener of the event stream threw')
         }

@@ -1,0 +1,177 @@
+/**
+ * The checksum farm: SHA-256, size and lines of every file under a directory, computed on three nodes in three
+ * processes. Half-way one of them is killed with SIGKILL; nothing is lost, and it comes back.
+ *
+ *     npm start                      the files that git tracks here
+ *     npm start -- DIRECTORY         every file under DIRECTORY
+ */
+import { once } from 'node:events'
+import { rename, stat, writeFile } from 'node:fs/promises'
+import { createServer, type AddressInfo } from 'node:net'
+import path from 'node:path'
+import { parseArgs } from 'node:util'
+import { startNode } from '@understudy/cluster'
+import { child, nodePlatform, silentLogger, supervisor } from '@understudy/runtime'
+import { Checksum, type FileDigest } from './checksum.ts'
+import { farm } from './farm.ts'
+import { forkWorker, nodeProcess, NodeProcess, Processes } from './node-process.ts'
+import { reader } from './reader.ts'
+import { printable, Screen, summary } from './screen.ts'
+import { checksumLine } from './sha256sum-format.ts'
+import { NodeStats } from './worker-node.ts'
+
+const help = `Usage: npm start -- [DIRECTORY] [--output FILE]
+
+Computes the SHA-256, size and lines of files on three nodes, kills one of them half-way, and goes on.
+
+  DIRECTORY       every file under it counts (default: the files that git tracks here; without git all
+                  but dot folders, node_modules, dist and logs)
+  --output FILE   where to write, in the format of sha256sum (default: checksums.txt)
+  --help          this text
+
+Exit code: 0 when every file has a checksum or is listed with the reason why it has none; 2 when the
+directory cannot be used. UNDERSTUDY_LOG=info shows the nodes' own log on standard error.`
+
+const nodeNames = ['a', 'b', 'c']
+const underWayMax = 48
+
+async function main(): Promise<number> {
+  const { values, positionals } = parseArgs({
+    options: { output: { type: 'string', default: 'checksums.txt' }, help: { type: 'boolean', default: false } },
+    allowPositionals: true,
+  })
+  if (values.help) {
+    console.log(help)
+    return 0
+  }
+  const root = path.resolve(positionals[0] ?? '.')
+  const problem = positionals.length > 1 ? 'give one directory, or none' : await directoryProblem(root)
+  if (problem !== undefined) {
+    console.error(`Cannot compute checksums: ${problem}. Try: npm start -- --help`)
+    return 2
+  }
+  const output = path.resolve(values.output)
+  await runFarm(root, positionals.length > 0, output)
+  return 0
+}
+
+async function directoryProblem(root: string): Promise<string | undefined> {
+  try {
+    return (await stat(root)).isDirectory() ? undefined : `"${root}" is not a directory`
+  } catch (error) {
+    return `"${root}" cannot be read (${(error as NodeJS.ErrnoException).code ?? String(error)})`
+  }
+}
+
+async function runFarm(root: string, everything: boolean, output: string): Promise<void> {
+  const results = new Map<string, FileDigest>()
+  const failures = new Map<string, string>()
+  const draft = `${output}.draft`
+  const ports = await freePorts(nodeNames.length)
+  const addresses = ports.map((port) => `ws://127.0.0.1:${port}`)
+  const platform = nodePlatform(process.env['UNDERSTUDY_LOG'] === undefined ? { log: silentLogger } : {})
+  const { clock } = platform
+  const startedMs = clock.monotonicMs()
+  const screen = new Screen(process.stdout.isTTY, startedMs)
+  const say = (text: string): void => screen.say(text, clock.monotonicMs())
+  const secret = Buffer.from(platform.secureBytes(24)).toString('base64')
+  const processes = nodeNames.map((name, index) => {
+    const settings = { name, listen: addresses[index] as string, seeds: addresses, secret }
+    return child(`node-${name}`, nodeProcess, settings, { backoff: { minMs: 300, maxMs: 5_000 }, shutdownMs: 10_000 })
+  })
+
+  // The farm's own node owns nothing: it asks, and supervises the processes of the others.
+  await using node = await startNode({
+    name: 'farm',
+    listen: 'ws://127.0.0.1:0',
+    seeds: addresses,
+    secret,
+    weight: 0,
+    root: supervisor({ intensity: { restarts: 5, withinMs: 10_000 } }, processes),
+    services: [Processes.provide({ start: forkWorker })],
+    heartbeatIntervalMs: 200,
+    deadlineMs: 2_000,
+    platform,
+  })
+  const { system } = node
+  let restarts = 0
+  let rejoined: (() => void) | undefined
+  system.events.on('actor-restarted', ({ path: actorPath, error, delayMs }) => {
+    restarts++
+    say(`${actorPath} restarts in ${Math.round(delayMs)} ms: ${error?.message ?? 'it stopped'}`)
+  })
+  node.events.on('member-down', ({ name, reason }) => say(`node ${name} is down (${reason}); its files go to the others`))
+  node.events.on('member-up', ({ name }) => {
+    if (restarts === 0) return
+    say(`node ${name} is back, as a new incarnation`)
+    rejoined?.()
+  })
+  await node.whenMembers(nodeNames.length + 1)
+  say(`three nodes are up: ${nodeNames.map((name, index) => `${name} on ${addresses[index]}`).join(', ')}`)
+
+  const farmRef = system.spawn('farm', farm, {
+    underWayMax,
+    worker: (file) => node.entity(Checksum, file),
+    ownerOf: (file) => node.ownerOf(Checksum, file) ?? '',
+    results,
+    failures,
+  })
+  const exclude = [output, draft]
+  system.spawn('reader', reader, { root, everything, exclude, farm: farmRef }).tell({ type: 'walk' })
+
+  const forEver = { timeoutMs: Number.POSITIVE_INFINITY, signal: new AbortController().signal }
+  const glance = async (): Promise<void> => {
+    const progress = await farmRef.ask({ type: 'progress' })
+    const living = new Set(node.members().map(({ name }) => name))
+    screen.glance({ progress, nodes: nodeNames, living, shares: node.shares(), restarts }, clock.monotonicMs())
+  }
+  const ticker = setInterval(() => void glance(), 100)
+
+  const finished = farmRef.ask({ type: 'finished' }, forEver)
+  const half = await farmRef.ask({ type: 'halfWay' }, forEver)
+  const busiest = [...nodeNames].sort((x, y) => (half.underWay[y] ?? 0) - (half.underWay[x] ?? 0))[0] as string
+  const back = new Promise<void>((resolve) => (rejoined = resolve))
+  say(`half-way (${half.done + half.failed} of ${half.found}): kill -9 node ${busiest}, with ${half.underWay[busiest] ?? 0} files under way`)
+  system.ref(NodeProcess, `/user/node-${busiest}`).tell({ type: 'kill' })
+
+  const progress = await finished
+  say(`all ${progress.found} files are settled; waiting for node ${busiest} to rejoin`)
+  await back
+  await node.whenMembers(nodeNames.length + 1)
+  clearInterval(ticker)
+  await glance()
+  screen.end()
+
+  let workerRestarts = 0
+  for (const name of nodeNames) {
+    workerRestarts += await node.ref(NodeStats, name, '/user/stats').ask({ type: 'restarts' })
+  }
+  const seconds = (clock.monotonicMs() - startedMs) / 1_000
+  console.log(summary(progress, nodeNames, results, restarts + workerRestarts, seconds))
+  for (const [file, reason] of [...failures].sort(byName)) {
+    console.log(`failed: ${printable(relative(file))}: ${printable(reason)}`)
+  }
+  const lines = [...results].sort(byName).map(([file, { sha256 }]) => checksumLine(sha256, relative(file)))
+  await writeFile(draft, lines.join(''))
+  await rename(draft, output)
+  console.log(`wrote ${printable(relative(output))}; check it with: sha256sum -c ${printable(relative(output))}`)
+}
+
+function relative(file: string): string {
+  return path.relative(process.cwd(), file) || '.'
+}
+
+function byName(a: readonly [string, unknown], b: readonly [string, unknown]): number {
+  return a[0] < b[0] ? -1 : 1
+}
+
+/** Ports that are free now: a node must come back where it was. */
+async function freePorts(count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
+  await Promise.all(servers.map((server) => once(server, 'listening')))
+  const ports = servers.map((server) => (server.address() as AddressInfo).port)
+  await Promise.all(servers.map((server) => once(server.close(), 'close')))
+  return ports
+}
+
+process.exitCode = await main()

@@ -1,0 +1,166 @@
+/**
+ * Runs one behaviour without a system: `send` a message, look at the answer and at what left through `ctx`. Nothing is
+ * scheduled; a handler that does not wait has done everything when `send` returns. The idea is Akka's BehaviorTestKit.
+ *
+ * For what one actor decides. How actors work together, restarts under a supervisor and time between several of them is
+ * what `testSystem` and `probe` are for.
+ */
+import type { ActorError } from '../actor/actor-error.ts'
+import type { Definition } from '../actor/behaviour.ts'
+import { spawnArguments } from '../actor/context.ts'
+import type { ChildOptions } from '../actor/child-spec.ts'
+import type { StopMode } from '../actor/family.ts'
+import type { AnyMessage, MessageDefs, MessageOf, Protocol, ReplyOf } from '../actor/protocol.ts'
+import type { ActorRef, AnyActorRef } from '../actor/ref.ts'
+import type { ServiceBinding } from '../actor/service.ts'
+import type { EndReason } from '../actor/watch.ts'
+import type { LogLevel } from '../platform/log.ts'
+import { KitActor } from './kit-actor.ts'
+
+/** What became of one message. */
+export type Outcome<R = unknown> =
+  /** A tell was handled. */
+  | { readonly type: 'done' }
+  | { readonly type: 'reply'; readonly value: R }
+  /** `throw reject(reason, data)`. */
+  | { readonly type: 'refused'; readonly reason: string; readonly data: unknown }
+  /** The answer is owed: it shows as an effect `reply` or `refuse`. */
+  | { readonly type: 'later' }
+  | { readonly type: 'stashed' }
+  /** Anything else was thrown, or the reply does not fit its schema. The kit goes on with the state as it is. */
+  | { readonly type: 'crashed'; readonly error: Error }
+  /** The handler waits for a promise. `settled` never rejects. */
+  | { readonly type: 'pending'; readonly settled: Promise<Outcome<R>> }
+
+/** A message as effects show it. */
+export interface SentMessage {
+  readonly type: string
+}
+
+/** Something that left through `ctx`, as plain data. Actors are shown by their paths. */
+export type Effect =
+  /** `problem`: why the target would have refused it, when it does not fit its protocol. */
+  | { readonly type: 'tell'; readonly to: string; readonly message: SentMessage; readonly problem?: string }
+  /** The promise waits for `answer` or `failAnswer`. */
+  | { readonly type: 'ask'; readonly to: string; readonly message: SentMessage; readonly timeoutMs: number | undefined }
+  /** Its reply comes back as an own message, after `answer` or `failAnswer`. */
+  | { readonly type: 'request'; readonly to: string; readonly message: SentMessage }
+  | {
+      readonly type: 'spawn'
+      readonly name: string
+      readonly definition: string
+      readonly input: unknown
+      readonly options: ChildOptions | undefined
+    }
+  | { readonly type: 'stop'; readonly path: string; readonly mode: StopMode }
+  | { readonly type: 'watch' | 'unwatch' | 'link'; readonly path: string }
+  | {
+      readonly type: 'timer'
+      readonly key: string
+      readonly every: boolean
+      readonly afterMs: number
+      readonly message: SentMessage
+    }
+  | { readonly type: 'cancel-timer'; readonly key: string }
+  | { readonly type: 'receive-timeout'; readonly timeoutMs: number | undefined; readonly message: SentMessage | undefined }
+  | { readonly type: 'stash'; readonly message: SentMessage }
+  | { readonly type: 'unstash'; readonly messages: readonly SentMessage[] }
+  | { readonly type: 'become' | 'defer' | 'pipe' | 'run' }
+  /** An answer that was owed, to a message of type `to`. */
+  | { readonly type: 'reply'; readonly to: string; readonly value: unknown }
+  | { readonly type: 'refuse'; readonly to: string; readonly reason: string; readonly data: unknown }
+  | {
+      readonly type: 'log'
+      readonly level: LogLevel
+      readonly fields: Readonly<Record<string, unknown>>
+      readonly message: string
+    }
+  /** A message that nobody sent from the test: one that was unstashed, or a result of `ctx.pipe`. */
+  | { readonly type: 'handled'; readonly message: SentMessage; readonly outcome: Outcome }
+  /** An abandoned incarnation tried something: dropped, as in a system. */
+  | { readonly type: 'stale'; readonly tried: string }
+
+export interface BehaviourKitOptions {
+  /** @default '/user/kit' */
+  readonly path?: string | undefined
+  /** @default [] */
+  readonly services?: readonly ServiceBinding[] | undefined
+  /** Seed of `ctx.random`. @default 1 */
+  readonly seed?: number | string | undefined
+  /** What `ctx.wallMs()` says at the start. @default 1_700_000_000_000 */
+  readonly wallMs?: number | undefined
+  /** What `ctx.key` says, for an entity. @default undefined */
+  readonly key?: string | undefined
+}
+
+export interface SendOptions {
+  /** Path that `ctx.call().from` says. @default undefined: from outside of any actor */
+  readonly from?: string | undefined
+}
+
+/** One behaviour in a test's hand. */
+export interface BehaviourKit<M extends MessageDefs> {
+  readonly self: ActorRef<M>
+  /** What left through `ctx` since the start, or since `takeEffects`, oldest first. */
+  readonly effects: readonly Effect[]
+  /** Returns the effects and forgets them. */
+  readonly takeEffects: () => readonly Effect[]
+  /**
+   * Handles `message`, checked and copied as between nodes.
+   * @throws {ActorError} RUNTIME_INVALID_MESSAGE or RUNTIME_UNKNOWN_MESSAGE if it does not fit the protocol;
+   *   RUNTIME_ILLEGAL_CALL if the handler before is still pending, or the actor has stopped
+   */
+  readonly send: <K extends keyof M & string>(
+    message: MessageOf<M, K> & { readonly type: K },
+    options?: SendOptions,
+  ) => Outcome<ReplyOf<M[K]>>
+  /** Handles one of the actor's own messages, which nobody outside can send. */
+  readonly sendOwn: (message: { readonly type: string; readonly [field: string]: unknown }) => Outcome
+  /** A ref to give to the behaviour: what it is sent shows as effects. */
+  readonly ref: <T extends MessageDefs>(protocol: Protocol<T>, path: string) => ActorRef<T>
+  /**
+   * Answers the oldest open `ctx.ask` or `ctx.request` of a message of type `type`. For a request the own message that
+   * comes of it is handled at once, and its outcome returned; an ask goes on in its handler's promise.
+   * @throws {ExpectationFailed} if there is none
+   */
+  readonly answer: (type: string, value: unknown) => Outcome | undefined
+  /** Fails it instead. */
+  readonly failAnswer: (type: string, error: ActorError) => Outcome | undefined
+  /** Moves `ctx.now()` on by `ms` and handles what the timers and the receive timeout send on the way, in order. */
+  readonly advance: (ms: number) => readonly Outcome[]
+  /** Keys of the running timers. */
+  readonly timers: readonly string[]
+  /**
+   * Delivers the notice that `target`, watched or linked, has ended.
+   * @throws {ExpectationFailed} if it is neither
+   */
+  readonly ended: (target: AnyActorRef, reason?: EndReason) => Outcome
+  /** Runs the defer hooks and `setup` again, with the same input: fresh state. Done on return when no hook waits. */
+  readonly restart: () => Promise<void>
+  /** Runs the defer hooks. Done on return when no hook waits. */
+  readonly stop: () => Promise<void>
+  /** Resolves when `setup` is done; already so when it does not wait. */
+  readonly started: Promise<void>
+}
+
+/**
+ * Starts `definition` without a system; `setup` has run when this returns.
+ *
+ *     const kit = behaviourKit(counter)
+ *     t.same(kit.send({ type: 'get' }), { type: 'reply', value: 0 })
+ *     t.same(kit.takeEffects(), [])
+ *
+ * @throws whatever `setup` throws
+ */
+export function behaviourKit<M extends MessageDefs, I>(
+  definition: Definition<M, I>,
+  ...rest: void extends I ? [options?: BehaviourKitOptions] : [input: I, options?: BehaviourKitOptions]
+): BehaviourKit<M> {
+  const { input, options } = spawnArguments(definition, rest)
+  const kit = new KitActor(definition, input, (options ?? {}) as BehaviourKitOptions)
+  kit.start()
+  return kit as unknown as BehaviourKit<M>
+}
+
+/** Any message of a protocol, for tables of tests. */
+export type KitMessage<M extends MessageDefs> = AnyMessage<M>
