@@ -245,7 +245,8 @@ export class Cell extends LocalRef implements Ready {
       if (passed === null) return false
       accepted = passed
     }
-    if (accepted.call !== null && this.#refuseCycle(accepted, accepted.call)) return false
+    // Only who is held by a message can be part of a cycle.
+    if (accepted.call !== null && this.current !== null && this.#refuseCycle(accepted, accepted.call)) return false
     return this.append(accepted)
   }
 
@@ -483,14 +484,15 @@ export class Cell extends LocalRef implements Ready {
     const { kernel } = this
     kernel.running = this.context
     kernel.sends = 0
+    if (kernel.stallMs !== undefined) kernel.handlerSinceMs = kernel.clock.monotonicMs()
     if (this.status === CellStatus.starting) {
       this.#start()
+      if (kernel.stallMs !== undefined) this.#checkStall('setup', kernel.stallMs)
       if (this.#state !== inTurn) return false
     }
-    if (kernel.stallMs !== undefined) kernel.handlerSinceMs = kernel.clock.monotonicMs()
     const left = this.#drain()
     const { rare } = this
-    if (rare !== null && rare.receiveTimeout !== null) rare.receiveTimeout.lastMessageMs = kernel.freshNow()
+    if (rare !== null && rare.receiveTimeout !== null) rare.receiveTimeout.lastMessageMs = kernel.clock.monotonicMs()
     if (this.#state === inTurn) {
       this.#state = 0
       if (this.#head !== null) {
@@ -629,10 +631,10 @@ export class Cell extends LocalRef implements Ready {
     const { kernel, kind } = this
     if (kernel.stallMs !== undefined) this.#checkStall(type, kernel.stallMs)
     const rare = this.makeRare()
-    rare.awaitingSinceMs = kernel.freshNow()
+    rare.awaitingSinceMs = kernel.loopNow()
     if (kind.handlerTimeoutMs !== Number.POSITIVE_INFINITY) {
       rare.handlerDeadline = new HandlerDeadline(this, envelope, type, rare.awaitingSinceMs + kind.handlerTimeoutMs)
-      kernel.wheel.add(rare.handlerDeadline)
+      kernel.arm(rare.handlerDeadline)
     }
     promise.then(
       (value) => this.#settled(envelope, type, context, false, value),
@@ -787,11 +789,11 @@ export class Cell extends LocalRef implements Ready {
     if (this.status === CellStatus.stopped) return
     this.#state = (this.#state & ~inTurn) | awaiting
     const rare = this.makeRare()
-    rare.awaitingSinceMs = kernel.freshNow()
+    rare.awaitingSinceMs = kernel.loopNow()
     if (kind.handlerTimeoutMs !== Number.POSITIVE_INFINITY) {
       const dueMs = rare.awaitingSinceMs + kind.handlerTimeoutMs
       rare.handlerDeadline = new HandlerDeadline(this, null, 'setup', dueMs)
-      kernel.wheel.add(rare.handlerDeadline)
+      kernel.arm(rare.handlerDeadline)
     }
     // It stopped itself before it awaited.
     if (this.status > CellStatus.starting) this.#resumeEnding()
@@ -1335,7 +1337,7 @@ class HandlerDeadline implements WheelEntry {
   readonly cell: Cell
   readonly envelope: Envelope | null
   readonly type: string
-  readonly deadlineMs: number
+  deadlineMs: number
 
   constructor(cell: Cell, envelope: Envelope | null, type: string, deadlineMs: number) {
     this.cell = cell

@@ -604,13 +604,22 @@ export class ActorContextImpl implements Sender {
 export function spawnArguments(
   definition: AnyDefinition,
   rest: readonly unknown[],
+  names: ReadonlySet<string> = optionNames,
 ): { readonly input: unknown; readonly options: ChildOptions | undefined } {
   if (rest.length >= 2) return { input: rest[0], options: rest[1] as ChildOptions | undefined }
   if (rest.length === 0) return noArguments
-  // `setup` with a second parameter takes an input; without one the single argument is the options.
-  return definition.body.setup.length >= 2
+  // `setup` with a second parameter takes an input. A parameter with a default does not count in `length`, so the single
+  // argument is looked at: options are nothing but their own fields.
+  return definition.body.setup.length >= 2 || !looksLikeOptions(rest[0], names)
     ? { input: rest[0], options: undefined }
     : { input: undefined, options: rest[0] as ChildOptions | undefined }
+}
+
+const optionNames: ReadonlySet<string> = new Set(['restart', 'backoff', 'shutdownMs', 'onError'])
+
+function looksLikeOptions(value: unknown, names: ReadonlySet<string>): boolean {
+  if (value === undefined) return true
+  return typeof value === 'object' && value !== null && Object.keys(value).every((name) => names.has(name))
 }
 
 /** @internal What a handler returns when the answer comes later. */

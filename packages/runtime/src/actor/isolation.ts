@@ -163,11 +163,14 @@ function sameParts(ref: Ref, parts: readonly unknown[]): boolean {
   return own.length === parts.length && own.every((part, index) => part === parts[index])
 }
 
-/** Freezes plain objects and arrays, deeply. Stops at what is frozen already. */
+/** What was frozen here: an object that somebody else froze may still hold one that is not. */
+const deeplyFrozen = new WeakSet<object>()
+
+/** Freezes plain objects and arrays, deeply. Stops at what it froze before. */
 export function deepFreeze<T>(value: T): T {
-  if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return value
+  if (typeof value !== 'object' || value === null || deeplyFrozen.has(value)) return value
   if (ArrayBuffer.isView(value) || value instanceof Ref) return value
-  Object.freeze(value)
+  deeplyFrozen.add(Object.freeze(value))
   for (const inner of Object.values(value)) deepFreeze(inner)
   return value
 }

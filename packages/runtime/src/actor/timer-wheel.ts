@@ -65,6 +65,7 @@ export class TimerWheel {
   arrive(entry: WheelEntry): void {
     const head = this.#slots[arrivals] as WheelEntry | null
     entry.wheelSlot = arrivals
+    entry.wheelPrevious = null
     entry.wheelNext = head
     if (head !== null) head.wheelPrevious = entry
     this.#slots[arrivals] = entry

@@ -19,7 +19,7 @@ export interface SystemEvents {
     readonly count: number
     readonly limit: number
     readonly delayMs: number
-    /** How often in a row this message type crashed this actor; from 3 on it is poison. */
+    /** Crashes of this actor on this message type within its supervisor's window, at most 10; from 3 on it is poison. */
     readonly sameMessage: number
   }
   'actor-failed': {

@@ -2,10 +2,12 @@
  * Dead letters and restarts, as a person reads them: the first ten of a kind whole, then one line with the count, so
  * that a crash loop is visible and a flood does not bury everything else.
  */
-import type { Envelope } from '../actor/envelope.ts'
+import type { Envelope, Message } from '../actor/envelope.ts'
 import type { ActorKind } from '../actor/actor-kind.ts'
 import type { DeadLetterReason } from '../actor/dead-letter.ts'
 import { blameKey } from '../actor/call.ts'
+import type { Cell } from '../actor/cell.ts'
+import { defaultIntensity } from '../actor/child-spec.ts'
 import { LogThrottle, type ThrottleSummary } from '../observability/log-throttle.ts'
 import type { Logger } from '../platform/log.ts'
 import type { Clock, Timer } from '../platform/platform.ts'
@@ -13,8 +15,10 @@ import type { RestartReport } from '../supervision/supervisor.ts'
 import type { Metrics } from '../observability/metrics.ts'
 import type { EventStream, SystemEvents } from './event-stream.ts'
 
-/** From this many crashes in a row on the same message type, that type is named as poison. */
+/** From this many crashes of one actor on one message type within its supervisor's window, that type is named as poison. */
 export const poisonAt = 3
+/** No more of them are counted, so that a crash loop costs no memory. */
+const crashesCounted = 10
 /** Dead letters kept for `system.deadLetters()`. */
 export const deadLettersKept = 1_000
 
@@ -29,7 +33,8 @@ export class IncidentLog {
   readonly #throttle = new LogThrottle()
   readonly #letters: DeadLetter[] = []
   #nextLetter = 0
-  readonly #streaks = new WeakMap<object, { type: string | undefined; count: number }>()
+  /** Times of the last crashes, by actor and message type. */
+  readonly #crashes = new WeakMap<Cell, Map<string, number[]>>()
   readonly #staleSeen = new Set<string>()
   #timer: Timer | undefined
   /** During shutdown dead letters are expected: counted, not written. */
@@ -52,7 +57,8 @@ export class IncidentLog {
     this.#nextLetter = (this.#nextLetter + 1) % deadLettersKept
     this.#events.emit('dead-letter', letter)
     if (this.quiet) return
-    const { type } = envelope.message
+    // Whoever calls us without types may send anything.
+    const type = String((envelope.message as Message | undefined)?.type)
     this.#write(`dead letters of ${definition} (${reason})`, 'warn', { path, actor: definition, type, reason, sender }, () =>
       `dead letter: "${type}" to ${path} was not delivered (${reason})`,
     )
@@ -62,7 +68,7 @@ export class IncidentLog {
     const { cell, failure, count, limit, delayMs } = report
     const { path, kind } = cell
     const { error, messageType } = failure ?? { error: undefined, messageType: undefined }
-    const sameMessage = this.#streak(cell, messageType)
+    const sameMessage = messageType === undefined ? 0 : this.#countCrash(cell, messageType)
     this.#metrics.counter('understudy_restarts_total', { type: kind.name, reason: error?.name ?? 'left' }).add()
     this.#events.emit('actor-restarted', {
       path,
@@ -79,7 +85,7 @@ export class IncidentLog {
     this.#write(`restarts of ${kind.name}`, 'error', { ...fields, ...poison }, () => {
       const why = error === undefined ? 'stopped by itself' : `crashed${messageType === undefined ? '' : ` on "${messageType}"`}`
       const when = delayMs > 0 ? ` in ${Math.round(delayMs)} ms` : ''
-      const again = sameMessage >= poisonAt ? `; "${messageType}" crashed it ${sameMessage} times in a row` : ''
+      const again = sameMessage >= poisonAt ? `; "${messageType}" crashed it ${sameMessage} times within the window` : ''
       return `${path} ${why}: restart ${count} of ${limit}${when}${again}`
     })
   }
@@ -107,12 +113,19 @@ export class IncidentLog {
     this.#tell(this.#throttle.flush(this.#clock.monotonicMs()))
   }
 
-  #streak(cell: object, messageType: string | undefined): number {
-    const streak = this.#streaks.get(cell) ?? { type: undefined, count: 0 }
-    streak.count = messageType !== undefined && streak.type === messageType ? streak.count + 1 : 1
-    streak.type = messageType
-    this.#streaks.set(cell, streak)
-    return messageType === undefined ? 0 : streak.count
+  #countCrash(cell: Cell, messageType: string): number {
+    let byType = this.#crashes.get(cell)
+    if (byType === undefined) {
+      byType = new Map()
+      this.#crashes.set(cell, byType)
+    }
+    const times = byType.get(messageType) ?? []
+    const nowMs = this.#clock.monotonicMs()
+    const { withinMs } = cell.parent?.kind.intensity ?? defaultIntensity
+    times.push(nowMs)
+    while (times.length > crashesCounted || (times[0] ?? nowMs) <= nowMs - withinMs) times.shift()
+    byType.set(messageType, times)
+    return times.length
   }
 
   #write(

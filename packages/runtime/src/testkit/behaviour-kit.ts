@@ -10,7 +10,7 @@ import type { Definition } from '../actor/behaviour.ts'
 import { spawnArguments } from '../actor/context.ts'
 import type { ChildOptions } from '../actor/child-spec.ts'
 import type { StopMode } from '../actor/family.ts'
-import type { AnyMessage, MessageDefs, MessageOf, Protocol, ReplyOf } from '../actor/protocol.ts'
+import type { MessageDefs, MessageOf, Protocol, ReplyOf } from '../actor/protocol.ts'
 import type { ActorRef, AnyActorRef } from '../actor/ref.ts'
 import type { ServiceBinding } from '../actor/service.ts'
 import type { EndReason } from '../actor/watch.ts'
@@ -156,11 +156,10 @@ export function behaviourKit<M extends MessageDefs, I>(
   definition: Definition<M, I>,
   ...rest: void extends I ? [options?: BehaviourKitOptions] : [input: I, options?: BehaviourKitOptions]
 ): BehaviourKit<M> {
-  const { input, options } = spawnArguments(definition, rest)
+  const { input, options } = spawnArguments(definition, rest, optionNames)
   const kit = new KitActor(definition, input, (options ?? {}) as BehaviourKitOptions)
   kit.start()
   return kit as unknown as BehaviourKit<M>
 }
 
-/** Any message of a protocol, for tables of tests. */
-export type KitMessage<M extends MessageDefs> = AnyMessage<M>
+const optionNames: ReadonlySet<string> = new Set(['path', 'services', 'seed', 'wallMs', 'key'])
