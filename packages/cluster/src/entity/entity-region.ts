@@ -4,10 +4,10 @@
  * promised, single activation is not yet.
  */
 import type { AnyDefinition, ChildOptions, Protocol, RoomOptions } from '@understudy/runtime'
-import { supervisor } from '@understudy/runtime'
+import { ActorStopped, NoSuchActor, supervisor } from '@understudy/runtime'
 import {
-  ActorError,
   childPolicy,
+  hmacSha256,
   Ref,
   RoutedKey,
   type Cell,
@@ -16,10 +16,10 @@ import {
   type Kernel,
   type WatchRecord,
 } from '@understudy/runtime/internal'
-import { murmur3 } from '../placement/hash.ts'
 import type { HashRing } from '../placement/hash-ring.ts'
 import type { RemoteHub } from '../remote/remote-hub.ts'
 import { sendTo } from '../remote/remote-ref.ts'
+import { pathLengthMax } from '../wire/wire-limits.ts'
 import type { Recipient } from '../wire/wire-protocol.ts'
 
 /** A definition whose actors are found by key, and how they are kept. */
@@ -35,8 +35,8 @@ export const entityDefaults: ChildOptions = Object.freeze({
   backoff: Object.freeze({ minMs: 10, maxMs: 10_000 }),
 })
 
-/** Longest key, in UTF-16 code units. */
-export const entityKeyMax = 4_096
+/** Longest key, in UTF-16 code units: what a frame carries, so that a key works on every node or on none. */
+export const entityKeyMax = pathLengthMax
 
 const regionOptions = { intensity: { restarts: Number.POSITIVE_INFINITY, withinMs: 1_000 } }
 
@@ -45,6 +45,8 @@ export class EntityRegion {
   readonly #hub: RemoteHub
   readonly #kinds = new Map<string, EntityKind>()
   readonly #cells = new Map<string, Cell>()
+  /** By the path an entity has by right: who was started while that name was still taken by one on its way out. */
+  readonly #successors = new Map<string, Cell>()
   #ring: HashRing
 
   constructor(system: InternalSystem, hub: RemoteHub, kinds: readonly EntityKind[], ring: HashRing) {
@@ -54,7 +56,6 @@ export class EntityRegion {
     const guardian = system.addGuardian('entity', supervisor({ name: 'entity-regions', ...regionOptions }, []))
     for (const kind of kinds) {
       const { name } = kind.definition
-      if (this.#kinds.has(name)) throw new TypeError(`Cannot register entity "${name}" twice`)
       this.#kinds.set(name, kind)
       const region = supervisor({ name: `entity-region-${name}`, ...regionOptions }, []) as unknown as AnyDefinition
       const cell = guardian.makeFamily().spawn(name, region, undefined, childPolicy({ restart: 'permanent' }, 'permanent'))
@@ -91,19 +92,48 @@ export class EntityRegion {
     }
   }
 
-  /** The entity's cell on this node, started when it is not here yet; `undefined` when its kind is not registered. */
+  /** Whether entities of that kind can live here. */
+  has(name: string): boolean {
+    return this.#kinds.has(name)
+  }
+
+  /** The entity's cell on this node, when it lives. */
+  find(name: string, key: string): Cell | undefined {
+    return this.#latest(name, cellNameOf(key))
+  }
+
+  /** The entity's cell on this node, started when it is not here yet; `undefined` when its kind cannot live here. */
   local(name: string, key: string): Cell | undefined {
     const kind = this.#kinds.get(name)
     const region = this.#cells.get(name)
     if (kind === undefined || region === undefined || region.isEnding) return undefined
-    const family = region.makeFamily()
     const cellName = cellNameOf(key)
-    const living = family.get(cellName)
-    if (living !== undefined && !living.isEnding) return living
-    // One that is on its way out has its name until it has ended; its successor goes by the next one.
-    const free = living === undefined ? cellName : `${cellName}~${living.uid}`
+    const latest = this.#latest(name, cellName)
+    if (latest !== undefined && !latest.isEnding) return latest
+    const family = region.makeFamily()
     const policy = childPolicy(kind.options ?? entityDefaults, 'transient')
-    return family.get(free) ?? family.spawn(free, kind.definition, new RoutedKey(key), policy)
+    if (latest === undefined || family.get(cellName) === undefined) {
+      return family.spawn(cellName, kind.definition, new RoutedKey(key), policy)
+    }
+    // One that is on its way out has its name until it has ended; its successor goes by another, and must be found.
+    const successor = family.spawn(`${cellName}~${latest.uid}`, kind.definition, new RoutedKey(key), policy)
+    const place = `${name}/${cellName}`
+    this.#successors.set(place, successor)
+    const { onEnded } = successor.makeRare()
+    const ended = (): void => {
+      if (this.#successors.get(place) === successor) this.#successors.delete(place)
+    }
+    if (onEnded === null) successor.makeRare().onEnded = [ended]
+    else onEnded.push(ended)
+    return successor
+  }
+
+  /** The cell that was started last for that name, though it may be ending. */
+  #latest(name: string, cellName: string): Cell | undefined {
+    const named = this.#cells.get(name)?.family?.get(cellName)
+    if (this.#successors.size === 0) return named
+    const successor = this.#successors.get(`${name}/${cellName}`)
+    return named === undefined || named.isEnding ? (successor ?? named) : named
   }
 }
 
@@ -137,34 +167,54 @@ export class EntityRef extends Ref {
     const owner = this.#region.owner(name, key)
     if (owner === undefined || owner === this.kernel.nodeName) {
       const cell = this.#region.local(name, key)
-      if (cell !== undefined) return cell.deliver(envelope)
-      const text = `Cannot send "${envelope.message.type}" to ${this.path}: entity "${name}" is not registered on node "${this.kernel.nodeName}"; add its definition to "entities"`
-      envelope.call?.fail(new ActorError('RUNTIME_NO_SUCH_ACTOR', text, { path: this.path }))
-      this.kernel.hooks.deadLetter(envelope, 'not-found', undefined, this.path)
-      return false
+      return cell === undefined ? this.#refuse(envelope) : cell.deliver(envelope)
     }
     return sendTo(this.#hub, this.#hub.session(owner), owner, this.recipient, this, envelope)
   }
 
   override async room(options?: RoomOptions): Promise<void> {
     const { name, key } = this.recipient
-    const owner = this.#region.owner(name, key)
-    if (owner !== undefined && owner !== this.kernel.nodeName) await this.#hub.room(owner, options?.signal)
-    else await this.#region.local(name, key)?.room(options)
+    const owner = this.#remoteOwner()
+    if (owner === undefined) await this.#region.local(name, key)?.room(options)
+    else await this.#hub.room(this, owner, options)
   }
 
-  /** Watches the activation that is on this node; an entity as such never ends. */
+  /** Watches the activation that lives now; an entity as such never ends. Nothing is started for it. */
   override addWatch(record: WatchRecord): void {
-    const cell = this.kernel.hooks.resolvePath(this.path)
-    if (cell === undefined) {
-      record.ended('not-found')
+    const owner = this.#remoteOwner()
+    if (owner !== undefined) {
+      this.#hub.watch(record, owner, undefined, this.recipient)
       return
     }
-    cell.addWatcher(record)
+    const cell = this.#region.find(this.recipient.name, this.recipient.key)
+    if (cell === undefined) record.ended('not-found')
+    else cell.addWatcher(record)
   }
 
+  /** The owner may have changed since: the watch is where it was set. */
   override removeWatch(record: WatchRecord): void {
-    this.kernel.hooks.resolvePath(this.path)?.removeWatcher(record)
+    this.#hub.unwatch(record)
+    this.#region.find(this.recipient.name, this.recipient.key)?.removeWatcher(record)
+  }
+
+  #remoteOwner(): string | undefined {
+    const owner = this.#region.owner(this.recipient.name, this.recipient.key)
+    return owner === this.kernel.nodeName ? undefined : owner
+  }
+
+  #refuse(envelope: Envelope): boolean {
+    const { name } = this.recipient
+    const { type } = envelope.message
+    const cannot = `Cannot send "${type}" to ${this.path}`
+    const details = { path: this.path, type }
+    const stopping = this.#region.has(name)
+    envelope.call?.fail(
+      stopping
+        ? new ActorStopped(`${cannot}: node "${this.kernel.nodeName}" is stopping its entities`, details)
+        : new NoSuchActor(`${cannot}: ${notRegistered(name, this.kernel.nodeName)}`, details),
+    )
+    this.kernel.hooks.deadLetter(envelope, stopping ? 'stopping' : 'not-found', undefined, this.path)
+    return false
   }
 
   override refParts(): readonly unknown[] {
@@ -172,10 +222,17 @@ export class EntityRef extends Ref {
   }
 }
 
+/** For messages to people: what is wrong, and the mend. */
+export function notRegistered(name: string, node: string): string {
+  return `entity "${name}" is not registered on node "${node}"; add its definition to "entities" there`
+}
+
 /** A key as an actor name: short, and without the characters that names cannot have. */
 function cellNameOf(key: string): string {
   const plain = encodeURIComponent(key).replaceAll('~', '%7E')
   if (plain.length <= 200) return plain
-  // Long keys keep their head, for people, and are told apart by two hashes of the whole.
-  return `${plain.slice(0, 160)}~${murmur3(key, 1).toString(16)}${murmur3(key, 2).toString(16)}`
+  // Long keys keep their head, for people. Who can choose keys must not be able to choose two that become one actor,
+  // so what tells them apart is a hash that nobody finds collisions of.
+  const digest = hmacSha256('entity key', new TextEncoder().encode(key)).subarray(0, 16)
+  return `${plain.slice(0, 160)}~${Buffer.from(digest).toString('hex')}`
 }

@@ -322,7 +322,8 @@ export class PeerSession implements FrameSink, Sender, Watcher {
     const call = new RemoteCall(this, askId, deadlineMs, type.type, chain)
     this.#calls.set(askId, call)
     if (deadlineMs !== Number.POSITIVE_INFINITY) this.#kernel.wheel.add(call)
-    const from = sender === undefined ? this : new RemoteSender(this.name, sender)
+    const path = sender ?? chain.at(-1)?.path
+    const from = path === undefined ? this : new RemoteSender(this.name, path)
     cell.deliver(new Envelope(message, from, call, EnvelopeKind.user))
   }
 
@@ -550,9 +551,15 @@ export class RemoteCall extends Call {
 
 /** An actor of a peer, as the sender of an ask. */
 class RemoteSender implements Sender {
-  readonly senderPath: string
+  readonly #node: string
+  readonly #path: string
   constructor(node: string, path: string) {
-    this.senderPath = `${node}:${path}`
+    this.#node = node
+    this.#path = path
+  }
+
+  get senderPath(): string {
+    return `${this.#node}:${this.#path}`
   }
 }
 

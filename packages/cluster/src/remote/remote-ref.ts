@@ -96,8 +96,10 @@ export function sendTo(
   if (call === null) {
     problem = session.tell(recipient, wire, message)
   } else if (call instanceof PendingAsk) {
-    const chain = call.asker === null ? noChain : [...callChain(call)].reverse()
-    problem = session.ask(recipient, wire, message, call, sender?.senderPath, chain)
+    const chain = call.asker === null ? noChain : callChain(call).toReversed()
+    // The last of the chain is the sender: its path need not travel twice.
+    const path = chain.length > 0 ? undefined : sender?.senderPath
+    problem = session.ask(recipient, wire, message, call, path, chain)
   } else {
     // A call that came from another node is passed on: the answer goes back the way it came.
     problem = passOn(hub, session, recipient, target, envelope)

@@ -89,9 +89,14 @@ const dynamicPolicy: ChildPolicy = Object.freeze({
 
 const namePattern = /^[^/#\s]{1,255}$/
 
+/** Whether `name` can stand in a path. */
+export function isActorName(name: string): boolean {
+  return namePattern.test(name)
+}
+
 /** @throws {TypeError} `doing`, and what a name must be, if `name` cannot stand in a path */
 export function checkActorName(name: string, doing: string): void {
-  if (!namePattern.test(name)) throw new TypeError(`${doing}: a name has 1 to 255 characters, without "/", "#" and spaces`)
+  if (!isActorName(name)) throw new TypeError(`${doing}: a name has 1 to 255 characters, without "/", "#" and spaces`)
 }
 
 /**

@@ -35,20 +35,24 @@ export class CoreShell<Input, Effect, Status> {
     const { core, clock, carryOut } = this.#options
     try {
       for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) {
-        for (const effect of core.step(next, clock.monotonicMs())) carryOut(effect)
-        if (this.#closed) return
+        for (const effect of core.step(next, clock.monotonicMs())) {
+          carryOut(effect)
+          // An effect may put another core in this one's place: what is left of its step is of no concern any more.
+          if (this.#closed) return
+        }
       }
     } finally {
       this.#stepping = false
+      // Also after a throw: a core whose timer is not armed is deaf to time for ever.
+      if (!this.#closed) this.#arm()
     }
-    this.#arm()
   }
 
   status(): Status {
     return this.#options.core.status()
   }
 
-  /** No step after this. */
+  /** No step after this; called by an effect, the effects behind it are dropped. */
   close(): void {
     this.#closed = true
     this.#timer?.cancel()

@@ -2,7 +2,7 @@
 import { ActorError, RestartLimitExceeded } from '../actor/actor-error.ts'
 import type { AnyDefinition, ChildSpec } from '../actor/behaviour.ts'
 import { Cell } from '../actor/cell.ts'
-import { checkActorName, childPolicy, type ChildPolicy } from '../actor/child-spec.ts'
+import { checkActorName, childPolicy, isActorName, type ChildPolicy } from '../actor/child-spec.ts'
 import type { Failure, Family } from '../actor/family.ts'
 import type { Timer } from '../platform/platform.ts'
 import { SupervisorCore, type Sibling, type SupervisorEffect, type SupervisorInput } from './supervisor-core.ts'
@@ -58,7 +58,7 @@ export class Supervisor implements Family {
 
   spawn(name: string, definition: AnyDefinition, input: unknown, policy: ChildPolicy): Cell {
     const parent = this.#cell
-    checkActorName(name, `Cannot spawn actor "${name}" under ${parent.path}`)
+    if (!isActorName(name)) checkActorName(name, `Cannot spawn actor "${name}" under ${parent.path}`)
     if (this.#children.has(name)) {
       throw new ActorError(
         'RUNTIME_DUPLICATE_NAME',

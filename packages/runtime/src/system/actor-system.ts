@@ -318,7 +318,7 @@ class SystemImpl implements InternalSystem {
         events.emit('actor-started', { path, definition: cell.kind.name, uid, incarnation })
       },
       ended: (cell, reason) => {
-        this.#registry.ended(cell.path, cell.uid)
+        this.#registry.ended(cell)
         if (!events.wants('actor-stopped')) return
         events.emit('actor-stopped', { path: cell.path, definition: cell.kind.name, uid: cell.uid, reason })
       },

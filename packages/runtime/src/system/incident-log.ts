@@ -66,20 +66,19 @@ export class IncidentLog {
 
   restarting(report: RestartReport): void {
     const { cell, failure, count, limit, delayMs } = report
-    const { path, kind } = cell
-    const { error, messageType } = failure ?? { error: undefined, messageType: undefined }
+    const { kind } = cell
+    const error = failure?.error
+    const messageType = failure?.messageType
     const sameMessage = messageType === undefined ? 0 : this.#countCrash(cell, messageType)
     this.#metrics.counter('understudy_restarts_total', { type: kind.name, reason: error?.name ?? 'left' }).add()
-    this.#events.emit('actor-restarted', {
-      path,
-      definition: kind.name,
-      error,
-      messageType,
-      count,
-      limit,
-      delayMs,
-      sameMessage,
-    })
+    // A crash loop must not cost what nobody reads (bench: crash-restart).
+    if (this.#events.wants('actor-restarted')) {
+      const { path } = cell
+      const facts = { path, definition: kind.name, error, messageType, count, limit, delayMs, sameMessage }
+      this.#events.emit('actor-restarted', facts)
+    }
+    if (!this.#log.isLevelEnabled('error')) return
+    const { path } = cell
     const fields = { path, actor: kind.name, type: messageType, err: error, restart: count, limit, delayMs }
     const poison = sameMessage >= poisonAt ? { poison: messageType, crashes: sameMessage } : {}
     this.#write(`restarts of ${kind.name}`, 'error', { ...fields, ...poison }, () => {

@@ -14,9 +14,9 @@ export interface Registry {
   readonly names: () => readonly string[]
 }
 
-/** @internal `ended` is to be called for every path that ends. */
+/** @internal `ended` is to be called for every actor that ends; its path is not looked at when there are no names. */
 export interface OwnedRegistry extends Registry {
-  readonly ended: (path: string, uid: number) => void
+  readonly ended: (who: { readonly path: string; readonly uid: number }) => void
 }
 
 export function createRegistry(): OwnedRegistry {
@@ -42,8 +42,9 @@ export function createRegistry(): OwnedRegistry {
       return ref !== undefined && ref.protocol.name === protocol.name ? (ref as ActorRef<M>) : undefined
     },
     names: () => [...byName.keys()].sort(),
-    ended: (path, uid) => {
+    ended: (who) => {
       if (byName.size === 0) return
+      const { path, uid } = who
       for (const [name, ref] of byName) {
         if (ref.uid === uid && ref.path === path) byName.delete(name)
       }

@@ -1,0 +1,78 @@
+/**
+ * The TypeScript in README.md and docs/guides compiles as it stands, against the built packages. A block that begins with
+ * `// name.ts` is the file of that name, which other blocks of the same page may import; every other one is a module of
+ * its own. Blocks are moved to the line where they stand on their page, so that an error names the place to mend.
+ */
+import { spawnSync } from 'node:child_process'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import { test } from 'tap'
+import { filesBelow, repoRoot } from '../support/source-scan.ts'
+
+/** A page's blocks, by file name. */
+type Page = Readonly<Record<string, string>>
+
+/** The strict flags of the repo, but for what a snippet need not use, on the packages as they are published. */
+const tsconfig = (base: string): string =>
+  JSON.stringify({
+    extends: base,
+    compilerOptions: {
+      composite: false,
+      noEmit: true,
+      customConditions: [],
+      noUnusedLocals: false,
+      allowImportingTsExtensions: true,
+    },
+    include: ['**/*.ts'],
+  })
+
+void test('the code blocks of README.md and docs/guides compile as they stand', async (t) => {
+  const pages = ['README.md', ...filesBelow('docs/guides')].filter(
+    (path) => path.endsWith('.md') && existsSync(join(repoRoot, path)),
+  )
+  const found = Object.fromEntries(
+    pages.map((path) => [folderOf(path), blocks(readFileSync(join(repoRoot, path), 'utf8'))]),
+  )
+  t.ok(
+    Object.values(found).some((page) => Object.keys(page).length > 0),
+    'there are blocks',
+  )
+  t.equal(compile(t.testdir({ pages: found })), '')
+})
+
+void test('blocks: the compiler sees what is wrong with one, at its line', async (t) => {
+  const page = blocks('# Page\n\n```ts\n// a.ts\nexport const a: number = 1\n```\ntext\n```ts\nimport { a } from "./a.ts"\na.x\n```\n')
+  t.same(Object.keys(page), ['a.ts', 'line-9.ts'])
+  t.match(compile(t.testdir({ pages: { page } })), /line-9\.ts\(10,3\): error TS2339/)
+})
+
+function folderOf(path: string): string {
+  return path.replace(/\.md$/, '').replaceAll('/', '-')
+}
+
+function blocks(markdown: string): Page {
+  const page: Record<string, string> = {}
+  for (const match of markdown.matchAll(/^```ts\n([^]*?)^```$/gm)) {
+    const text = match[1] ?? ''
+    const before = markdown.slice(0, match.index).split('\n').length
+    const name = /^\/\/ ([\w-]+\.ts)\n/.exec(text)?.[1] ?? `line-${before + 1}.ts`
+    // Every file is a module, also one that neither imports nor exports.
+    page[name] = `${'\n'.repeat(before)}${text}export {}\n`
+  }
+  return page
+}
+
+/** What the compiler has to say about the pages in `directory`. */
+function compile(directory: string): string {
+  const packageJson = createRequire(import.meta.url).resolve('typescript/package.json')
+  const { bin } = JSON.parse(readFileSync(packageJson, 'utf8')) as { bin: { tsc: string } }
+  const folder = join(directory, 'pages')
+  const tsc = join(dirname(packageJson), bin.tsc)
+  const config = tsconfig(join(repoRoot, 'tsconfig.base.json'))
+  const file = join(folder, 'tsconfig.json')
+  writeFileSync(file, config)
+  writeFileSync(join(folder, 'package.json'), '{ "type": "module" }')
+  const { stdout, stderr } = spawnSync(process.execPath, [tsc, '-p', file, '--pretty', 'false'], { encoding: 'utf8' })
+  return stdout + stderr
+}
