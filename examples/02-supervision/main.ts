@@ -57,7 +57,9 @@ system.events.on('actor-restarted', ({ path, error, count, limit, delayMs }) => 
   print(`  ${path} crashed: ${error?.message ?? 'it stopped'}`)
   print(`    restart ${count} of ${limit} within the window, ${when}`)
 })
-system.events.on('actor-started', ({ path, incarnation }) => print(`  ${path} runs as incarnation ${incarnation}`))
+system.events.on('actor-started', ({ path, incarnation }) =>
+  print(`  ${path} runs as incarnation ${incarnation}`),
+)
 
 console.log('The tree:\n')
 printTree(system)
@@ -82,7 +84,9 @@ for (const name of ['source', 'filter', 'sink']) await workAt(`/user/pipeline/${
 
 console.log('\n4. The thermometer breaks down again, a third restart in 5 s: "sensors" gives up and fails')
 console.log('   itself. Its own supervisor restarts it, with new children.\n')
-system.ref(Machine, '/user/sensors/thermometer').tell({ type: 'breakDown', why: 'the glass is cracked again' })
+system
+  .ref(Machine, '/user/sensors/thermometer')
+  .tell({ type: 'breakDown', why: 'the glass is cracked again' })
 await startOf(system, '/user/sensors')
 await workAt('/user/sensors/thermometer')
 
@@ -117,7 +121,9 @@ function printTree(of: ActorSystem): void {
 function printBranch(status: ActorStatus, first: string, rest: string): void {
   const name = status.path.slice(status.path.lastIndexOf('/') + 1)
   const line = `${first}${name}`
-  print(`${line.padEnd(20)} ${status.definition.padEnd(11)} uid ${status.uid}, incarnation ${status.incarnation}`)
+  print(
+    `${line.padEnd(20)} ${status.definition.padEnd(11)} uid ${status.uid}, incarnation ${status.incarnation}`,
+  )
   for (const [index, below] of status.children.entries()) {
     const last = index === status.children.length - 1
     printBranch(below, `${rest}${last ? '└─ ' : '├─ '}`, `${rest}${last ? '   ' : '│  '}`)

@@ -15,15 +15,20 @@ export async function runDemo(): Promise<number> {
   const ended = once(server, 'exit')
   // What the service logs is shown between the requests, set apart.
   createInterface(server.stderr).on('line', (line) => console.log(`    | ${line}`))
-  const [firstLine] = (await Promise.race([once(createInterface(server.stdout), 'line'), ended.then(() => [])])) as [
-    string?,
-  ]
+  const [firstLine] = (await Promise.race([
+    once(createInterface(server.stdout), 'line'),
+    ended.then(() => []),
+  ])) as [string?]
   const base = firstLine?.replace('listening on ', '')
   if (base === undefined) return 1
   console.log('The service listens.')
 
   const shown = async (method: string, path: string, body?: string): Promise<string> => {
-    const response = await fetch(base + path, { method, body: body ?? null, headers: { connection: 'close' } })
+    const response = await fetch(base + path, {
+      method,
+      body: body ?? null,
+      headers: { connection: 'close' },
+    })
     const text = (await response.text()).trim()
     console.log(`  ${`${method} ${path}`.padEnd(28)} ${response.status} ${text.length > 60 ? '...' : text}`)
     return text
@@ -41,7 +46,9 @@ export async function runDemo(): Promise<number> {
   await shown('GET', '/items')
   await tree()
 
-  console.log('\n2. A worker crashes. The request fails at once, the items are safe, the next request is served.\n')
+  console.log(
+    '\n2. A worker crashes. The request fails at once, the items are safe, the next request is served.\n',
+  )
   await shown('POST', '/crash?what=worker')
   await shown('GET', '/items/colour')
 
@@ -51,7 +58,9 @@ export async function runDemo(): Promise<number> {
   await shown('GET', '/items/colour')
   await tree()
 
-  console.log('\n4. SIGTERM while a request is open: not ready first, the request is answered, then the end.\n')
+  console.log(
+    '\n4. SIGTERM while a request is open: not ready first, the request is answered, then the end.\n',
+  )
   const open = shown('GET', '/slow?ms=900')
   await sleep(100)
   server.kill('SIGTERM')

@@ -40,7 +40,9 @@ const statusOf: Readonly<Record<string, number>> = {
 }
 
 /** An HTTP server on loopback as an actor. `port` 0 means any free one; a restart then listens on the same again. */
-export function httpListener(options: { readonly port: number }): Definition<MessagesOf<typeof Listener>, void> {
+export function httpListener(options: {
+  readonly port: number
+}): Definition<MessagesOf<typeof Listener>, void> {
   // Outlives the incarnations: clients know this port by now.
   let { port } = options
   return actor(Listener, { own: { crash: tell() } }, async (ctx) => {

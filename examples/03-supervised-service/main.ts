@@ -1,6 +1,14 @@
 /** An HTTP service as a supervision tree: see README.md. `--demo` plays a client to it. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { child, createSystem, isActorError, nodePlatform, pool, supervisor, type ActorSystem } from '@understudy/runtime'
+import {
+  child,
+  createSystem,
+  isActorError,
+  nodePlatform,
+  pool,
+  supervisor,
+  type ActorSystem,
+} from '@understudy/runtime'
 import { runDemo } from './demo.ts'
 import { httpListener, Listener, Status } from './http-listener.ts'
 import { items } from './items.ts'

@@ -8,7 +8,10 @@ type Answer = Type.Static<typeof Answer>
 
 /** An HTTP request as an actor sees it: plain data, checked at the door. */
 export const Requests = protocol('requests', {
-  handle: ask({ method: Type.String(), path: Type.String(), query: Type.String(), body: Type.String() }, Answer),
+  handle: ask(
+    { method: Type.String(), path: Type.String(), query: Type.String(), body: Type.String() },
+    Answer,
+  ),
 })
 
 /**
@@ -21,7 +24,12 @@ export const requestWorker = actor(
   (ctx) => {
     const store = ctx.ref(Items, '/user/items')
 
-    async function handle(method: string, path: string, query: URLSearchParams, body: string): Promise<Answer> {
+    async function handle(
+      method: string,
+      path: string,
+      query: URLSearchParams,
+      body: string,
+    ): Promise<Answer> {
       const key = /^\/items\/([\w.-]+)$/.exec(path)?.[1]
       if (path === '/items' && method === 'GET') return json(200, await ctx.ask(store, { type: 'keys' }))
       if (path === '/slow' && method === 'GET') {

@@ -42,7 +42,9 @@ void test('the code blocks of README.md and docs/guides compile as they stand', 
 })
 
 void test('blocks: the compiler sees what is wrong with one, at its line', async (t) => {
-  const page = blocks('# Page\n\n```ts\n// a.ts\nexport const a: number = 1\n```\ntext\n```ts\nimport { a } from "./a.ts"\na.x\n```\n')
+  const page = blocks(
+    '# Page\n\n```ts\n// a.ts\nexport const a: number = 1\n```\ntext\n```ts\nimport { a } from "./a.ts"\na.x\n```\n',
+  )
   t.same(Object.keys(page), ['a.ts', 'line-9.ts'])
   t.match(compile(t.testdir({ pages: { page } })), /line-9\.ts\(10,3\): error TS2339/)
 })
@@ -73,6 +75,8 @@ function compile(directory: string): string {
   const file = join(folder, 'tsconfig.json')
   writeFileSync(file, config)
   writeFileSync(join(folder, 'package.json'), '{ "type": "module" }')
-  const { stdout, stderr } = spawnSync(process.execPath, [tsc, '-p', file, '--pretty', 'false'], { encoding: 'utf8' })
+  const { stdout, stderr } = spawnSync(process.execPath, [tsc, '-p', file, '--pretty', 'false'], {
+    encoding: 'utf8',
+  })
   return stdout + stderr
 }

@@ -13,7 +13,12 @@ interface Ended {
   readonly errors: string
 }
 
-function start(t: Test, name: string, args: readonly string[] = [], env: NodeJS.ProcessEnv = {}): ChildProcess {
+function start(
+  t: Test,
+  name: string,
+  args: readonly string[] = [],
+  env: NodeJS.ProcessEnv = {},
+): ChildProcess {
   const main = join(repoRoot, 'examples/dist', name, 'main.js')
   const child = spawn(process.execPath, [main, ...args], { env: { ...process.env, NODE_ENV: '', ...env } })
   t.teardown(() => {
@@ -74,7 +79,9 @@ void test('03-supervised-service --demo shows crash, recovery and drain, and end
   t.match(output, /\| error \/user\/listener crashed on "crash": restart 1 of 3 in \d+ ms/)
   const phases = [...output.matchAll(/\| phase (\S+)/g)].map((match) => match[1])
   t.same(phases, ['not-ready', 'stop-intake', 'hand-over', 'drain', 'stop-actors', 'flush', 'close'])
-  t.ok(output.indexOf('GET /ready                   503') < output.indexOf('GET /slow?ms=900             200'))
+  t.ok(
+    output.indexOf('GET /ready                   503') < output.indexOf('GET /slow?ms=900             200'),
+  )
 })
 
 async function service(t: Test): Promise<{ readonly child: ChildProcess; readonly base: string }> {

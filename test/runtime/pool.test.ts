@@ -170,7 +170,10 @@ void test('pool smallest-mailbox takes a worker that waits for its restart last'
   const answers = await Promise.all([1, 2, 3].map(() => ref.ask({ type: 'who' })))
   t.same(answers, ['worker-2', 'worker-2', 'worker-2'])
   await platform.advance(1_000)
-  t.same(new Set([await ref.ask({ type: 'who' }), await ref.ask({ type: 'who' })]), new Set(['worker-1', 'worker-2']))
+  t.same(
+    new Set([await ref.ask({ type: 'who' }), await ref.ask({ type: 'who' })]),
+    new Set(['worker-1', 'worker-2']),
+  )
 })
 
 void test('pool consistent-hash gives one key to one worker, by the pure function of the key', async (t) => {
@@ -206,8 +209,14 @@ void test('pool consistent-hash refuses a message whose hashKey fails, and lives
       },
     }),
   )
-  await t.rejects(ref.ask({ type: 'refuse' }), { code: 'RUNTIME_INVALID_MESSAGE', message: /hashKey failed: no key here/ })
-  await t.rejects(ref.ask({ type: 'from' }), { code: 'RUNTIME_INVALID_MESSAGE', message: /must return a string, got number/ })
+  await t.rejects(ref.ask({ type: 'refuse' }), {
+    code: 'RUNTIME_INVALID_MESSAGE',
+    message: /hashKey failed: no key here/,
+  })
+  await t.rejects(ref.ask({ type: 'from' }), {
+    code: 'RUNTIME_INVALID_MESSAGE',
+    message: /must return a string, got number/,
+  })
   t.match(await ref.ask({ type: 'who' }), /^worker-/)
   await platform.settle()
   t.same(
@@ -228,7 +237,8 @@ void test('pool broadcast tells every worker, and refuses an ask', async (t) => 
   t.same(notes, ['worker-1: x', 'worker-2: x', 'worker-3: x'])
   await t.rejects(ref.ask({ type: 'who' }), {
     code: 'RUNTIME_ILLEGAL_CALL',
-    message: 'Cannot ask "who" of /user/pool: it is a pool that broadcasts, and one ask has one answer; tell it, or use another strategy',
+    message:
+      'Cannot ask "who" of /user/pool: it is a pool that broadcasts, and one ask has one answer; tell it, or use another strategy',
   })
   ref.tell({ type: 'note', text: 'y' })
   await platform.settle()
@@ -245,7 +255,11 @@ void test('pool keeps the sender, the answer, the refusal and the crash of a mes
   )
   t.equal(await front.ask({ type: 'ask' }), '/user/front', 'the sender is the asker, not the pool')
   t.equal(await ref.ask({ type: 'from' }), 'outside')
-  await t.rejects(ref.ask({ type: 'refuse' }), { code: 'RUNTIME_REJECTED', reason: 'no', data: { worker: 'worker-1' } })
+  await t.rejects(ref.ask({ type: 'refuse' }), {
+    code: 'RUNTIME_REJECTED',
+    reason: 'no',
+    data: { worker: 'worker-1' },
+  })
   await t.rejects(ref.ask({ type: 'who', key: 7 as unknown as string }), { code: 'RUNTIME_INVALID_MESSAGE' })
 })
 
@@ -266,7 +280,10 @@ void test('pool: a worker that asks its own pool meets the call cycle only when 
   t.equal(await ref.ask({ type: 'viaPool' }), 'worker-2', 'worker-1 asks, worker-2 answers')
   const alone = await bench(t)
   const own = alone.system.spawn('pool', pool(alone.worker, { size: 1 }))
-  await t.rejects(own.ask({ type: 'viaPool' }), { code: 'RUNTIME_ACTOR_CRASHED', message: /it waits for this answer/ })
+  await t.rejects(own.ask({ type: 'viaPool' }), {
+    code: 'RUNTIME_ACTOR_CRASHED',
+    message: /it waits for this answer/,
+  })
 })
 
 void test('pool: a worker that crashes is restarted and keeps what waits for it', async (t) => {
@@ -351,7 +368,11 @@ void test('pool without workers refuses: an ask fails at once, a tell is a dead 
       strategy,
     )
     if (strategy === 'broadcast') continue
-    await t.rejects(ref.ask({ type: 'who' }), { code: 'RUNTIME_ACTOR_STOPPED', message: /none of the 1 workers/ }, strategy)
+    await t.rejects(
+      ref.ask({ type: 'who' }),
+      { code: 'RUNTIME_ACTOR_STOPPED', message: /none of the 1 workers/ },
+      strategy,
+    )
   }
 })
 
@@ -402,10 +423,17 @@ void test('pool keeps the types of its protocol', async (t) => {
 void test('pool refuses a wrong size, an unknown strategy and a hashKey out of place', async (t) => {
   const { worker } = await bench(t)
   for (const size of [0, -1, 1.5, Number.NaN, poolSizeMax + 1]) {
-    t.throws(() => pool(worker, { size }), { name: 'RangeError', message: /size must be an integer from 1 to 10000/ })
+    t.throws(() => pool(worker, { size }), {
+      name: 'RangeError',
+      message: /size must be an integer from 1 to 10000/,
+    })
   }
-  t.throws(() => pool(worker, { size: 1, strategy: 'best' as 'random' }), { message: /strategy must be one of/ })
-  t.throws(() => pool(worker, { size: 1, strategy: 'consistent-hash' } as never), { message: /hashKey belongs to/ })
+  t.throws(() => pool(worker, { size: 1, strategy: 'best' as 'random' }), {
+    message: /strategy must be one of/,
+  })
+  t.throws(() => pool(worker, { size: 1, strategy: 'consistent-hash' } as never), {
+    message: /hashKey belongs to/,
+  })
   t.throws(() => pool(worker, { size: 1, hashKey: () => '' } as never), { message: /hashKey belongs to/ })
   t.throws(() => pool(worker, { size: 1, worker: { shutdownMs: -1 } }), { name: 'RangeError' })
 })
@@ -449,7 +477,11 @@ void test('pool: bounded workers refuse what is too much, in their own name', as
 void test('pool of pools, and a pool under a stop: every message is answered or refused', async (t) => {
   const { system, platform, worker } = await bench(t)
   const ref = system.spawn('pool', pool(pool(worker, { size: 2 }), { size: 2, name: 'outer' }))
-  t.same(await Promise.all([1, 2, 3].map(() => ref.ask({ type: 'who' }))), ['worker-1', 'worker-1', 'worker-2'])
+  t.same(await Promise.all([1, 2, 3].map(() => ref.ask({ type: 'who' }))), [
+    'worker-1',
+    'worker-1',
+    'worker-2',
+  ])
   const asked = Array.from({ length: 20 }, () => ref.ask({ type: 'who' }).catch((error: unknown) => error))
   void system.stop(ref)
   await platform.settle()
@@ -494,7 +526,11 @@ void test('rendezvousOwner moves only the keys it must when candidates come and 
 void test('rendezvousOwner spreads keys evenly', async (t) => {
   const size = 10
   const hashes = Array.from({ length: size }, (_, index) => rendezvousHash(`worker-${index + 1}`))
-  const keyKinds = [(index: number) => String(index), (index: number) => `/user/orders/${index}`, (index: number) => `${index % 7}-${'x'.repeat(index % 11)}-${index}`]
+  const keyKinds = [
+    (index: number) => String(index),
+    (index: number) => `/user/orders/${index}`,
+    (index: number) => `${index % 7}-${'x'.repeat(index % 11)}-${index}`,
+  ]
   for (const makeKey of keyKinds) {
     const counts = hashes.map(() => 0)
     for (let index = 0; index < 10_000; index++) {
@@ -510,11 +546,18 @@ const goldenHashes = [335_722_302, 1_117_376_428, 2_226_339_368, 487_739_717, 2_
 const goldenOwners = [2, 2, 2, 4, 0, 1]
 
 /** Every strategy is met above. */
-const all: readonly PoolStrategy[] = ['round-robin', 'random', 'smallest-mailbox', 'consistent-hash', 'broadcast']
+const all: readonly PoolStrategy[] = [
+  'round-robin',
+  'random',
+  'smallest-mailbox',
+  'consistent-hash',
+  'broadcast',
+]
 void test('pool starts and answers with every strategy', async (t) => {
   for (const strategy of all) {
     const { system, platform, worker, notes } = await bench(t)
-    const options = strategy === 'consistent-hash' ? { size: 2, strategy, hashKey: () => 'k' } : { size: 2, strategy }
+    const options =
+      strategy === 'consistent-hash' ? { size: 2, strategy, hashKey: () => 'k' } : { size: 2, strategy }
     system.spawn('pool', pool(worker, options)).tell({ type: 'note', text: 'x' })
     await platform.settle()
     t.equal(notes.length, strategy === 'broadcast' ? 2 : 1, strategy)

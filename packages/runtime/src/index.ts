@@ -44,7 +44,7 @@ export type {
   Strategy,
   SupervisionOptions,
 } from './actor/child-spec.ts'
-export type { ActorContext, CurrentCall, DeferHook, Later, LaterReply, SelfMessage } from './actor/context.ts'
+export type { ActorContext, CurrentCall, DeferHook, Later, LaterReply, SelfMessage, Stashed } from './actor/context.ts'
 export type { DeadLetterReason } from './actor/dead-letter.ts'
 export type { StopMode } from './actor/family.ts'
 export type { Isolation } from './actor/isolation.ts'

@@ -17,6 +17,7 @@ import {
   type WatchRecord,
 } from '@understudy/runtime/internal'
 import type { HashRing } from '../placement/hash-ring.ts'
+import { notRegistered } from '../remote/cluster-error.ts'
 import type { RemoteHub } from '../remote/remote-hub.ts'
 import { sendTo } from '../remote/remote-ref.ts'
 import { pathLengthMax } from '../wire/wire-limits.ts'
@@ -220,11 +221,6 @@ export class EntityRef extends Ref {
   override refParts(): readonly unknown[] {
     return ['', 0, this.recipient.name, null, this.protocol.name, this.recipient.key]
   }
-}
-
-/** For messages to people: what is wrong, and the mend. */
-export function notRegistered(name: string, node: string): string {
-  return `entity "${name}" is not registered on node "${node}"; add its definition to "entities" there`
 }
 
 /** A key as an actor name: short, and without the characters that names cannot have. */

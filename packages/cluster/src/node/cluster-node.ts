@@ -29,6 +29,7 @@ import type { MembershipEffect, MembershipInput, MembershipStatus } from '../mem
 import { StaticMembershipCore } from '../membership/static-core.ts'
 import { makeView, type Member, type View } from '../membership/view.ts'
 import { HashRing } from '../placement/hash-ring.ts'
+import { GoneRef } from '../remote/gone-ref.ts'
 import { PeerSession, type SessionHost } from '../remote/peer-session.ts'
 import { RemoteHub } from '../remote/remote-hub.ts'
 import { RemoteRef } from '../remote/remote-ref.ts'
@@ -107,22 +108,45 @@ export interface ClusterNode extends AsyncDisposable {
  */
 export async function startNode(options: NodeOptions): Promise<ClusterNode> {
   const checked = checkNodeOptions(options)
-  const store = await openData(options)
-  const system = (await createSystem(options.name, options.root, { ...options, ...store })) as InternalSystem
-  const node = new ClusterNodeImpl(system, options, checked)
+  const data = await openData(options)
+  let system: InternalSystem
   try {
-    await node.listen()
+    system = (await createSystem(options.name, options.root, { ...options, ...data })) as InternalSystem
   } catch (error) {
-    await system.shutdown('the node could not listen')
+    await data.store?.close()
     throw error
   }
-  return node
+  const { store } = data
+  if (store !== undefined) system.coordinatedShutdown.add('close', 'data', () => store.close())
+  try {
+    const node = new ClusterNodeImpl(system, options, checked)
+    await node.listen()
+    return node
+  } catch (error) {
+    await system.shutdown('the node could not start')
+    throw error
+  }
 }
 
 async function openData(options: NodeOptions): Promise<Pick<NodeOptions, 'store' | 'platform'>> {
   if (options.data === undefined || options.data === 'memory') return {}
   const platform = options.platform ?? nodePlatform()
   return { platform, store: await platform.openStore(options.data) }
+}
+
+/** Ends of a link that are the peer's doing, whoever it was. A peer's own words are not among them. */
+const brokenLink: ReadonlySet<string> = new Set([
+  'CLUSTER_FRAME_TOO_BIG',
+  'CLUSTER_FRAME_NOT_BINARY',
+  'CLUSTER_FRAME_HANDLER_FAILED',
+  'CLUSTER_LINK_PROTOCOL',
+  'CLUSTER_LINK_NOT_ESTABLISHED',
+])
+
+interface Waiter {
+  readonly count: number
+  readonly resolve: () => void
+  readonly reject: (error: Error) => void
 }
 
 interface OpenLink {
@@ -143,19 +167,21 @@ class ClusterNodeImpl implements ClusterNode {
   readonly #region: EntityRegion
   readonly #sessionHost: SessionHost
   readonly #links = new Map<number, OpenLink>()
-  /** Links that shake hands. */
-  readonly #opening = new Set<Link>()
-  /** Links that were told to close and have not yet. */
-  readonly #ending = new Set<Link>()
+  /** Links that have not ended: those that shake hands, those in use, and those that close. */
+  readonly #unended = new Set<Link>()
   #allEnded: (() => void) | undefined
+  /** Gives up the dials under way when the node closes. */
+  readonly #dials = new AbortController()
   readonly #entityNames = new Map<string, string>()
   readonly #refused = new Map<string, number>()
   readonly #throttle = new LogThrottle({ first: 1, windowMs: 60_000 })
-  #waiters: { readonly count: number; readonly resolve: () => void }[] = []
+  #waiters: Waiter[] = []
   #membership: CoreShell<MembershipInput, MembershipEffect, MembershipStatus> | undefined
   #core: StaticMembershipCore | undefined
   #listener: Listener | undefined
   #incarnation: number
+  /** The highest life of this node's name that somebody who may say so has seen. */
+  #highestSeen = 0
   #nextLinkId = 1
   #view: View
   #closing = false
@@ -209,11 +235,16 @@ class ClusterNodeImpl implements ClusterNode {
 
   /** Opens the port and begins to look for the others. */
   async listen(): Promise<void> {
-    this.#listener = await this.#transport.listen(this.#checked.listen, (link) => this.#accepted(link), {
+    const listener = await this.#transport.listen(this.#checked.listen, (link) => this.#accepted(link), {
       onRefused: ({ reason, remoteAddress }) => {
         this.#count('CLUSTER_NOT_A_NODE', `A connection was turned away: ${reason}`, remoteAddress)
       },
     })
+    if (this.#closing) {
+      await listener.close()
+      throw new ActorError('RUNTIME_STOPPED', `Cannot start node "${this.name}": it was shut down meanwhile`)
+    }
+    this.#listener = listener
     this.#startMembership()
   }
 
@@ -225,6 +256,7 @@ class ClusterNodeImpl implements ClusterNode {
 
   whenMembers(count: number, options: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
     if (this.#livingCount() >= count) return Promise.resolve()
+    if (this.#closing) return Promise.reject(this.#stopped(count))
     const { signal } = options
     return new Promise((resolve, reject) => {
       const abort = (): void => {
@@ -238,6 +270,10 @@ class ClusterNodeImpl implements ClusterNode {
         resolve: () => {
           signal?.removeEventListener('abort', abort)
           resolve()
+        },
+        reject: (error: Error) => {
+          signal?.removeEventListener('abort', abort)
+          reject(error)
         },
       }
       if (signal?.aborted === true) {
@@ -289,6 +325,11 @@ class ClusterNodeImpl implements ClusterNode {
     await this.shutdown('the node was disposed of')
   }
 
+  #stopped(count: number): ActorError {
+    const text = `Waiting for ${count} members is over: node "${this.name}" has shut down`
+    return new ActorError('RUNTIME_STOPPED', text, { wanted: count, seen: this.#livingCount() })
+  }
+
   /** A protocol without a registered definition goes by its own name: its owner may have registered it. */
   #entityName(protocol: Protocol): string {
     this.#registry.learn(protocol)
@@ -314,8 +355,8 @@ class ClusterNodeImpl implements ClusterNode {
     const cell = this.system.resolve(path)
     if (uid === undefined) return new PathRef(this.#kernel, path, protocol)
     if (cell !== undefined && cell.uid === uid) return cell.ref
-    // The actor is gone; the ref must not mean its successor. A uid that is never given stands for it.
-    return new RemoteRef(this.#hub, this.name, this.#incarnation, path, uid, protocol)
+    // The actor is gone, and the ref must not mean its successor.
+    return new GoneRef(this.#kernel, this.#incarnation, path, uid, protocol)
   }
 
   // ---- Membership ----------------------------------------------------------------------------------------------
@@ -443,12 +484,16 @@ class ClusterNodeImpl implements ClusterNode {
     const previous = this.#incarnation
     this.#membership?.close()
     for (const linkId of [...this.#links.keys()]) this.#closeLink(linkId, 'CLUSTER_NODE_REJOINS')
-    this.#incarnation = Math.max(previous + 1, Math.floor(this.#kernel.clock.wallMs()))
+    // Those that shake hands do so in the name of the old life.
+    for (const link of this.#unended) link.close('CLUSTER_NODE_REJOINS')
+    const { clock, log } = this.#kernel
+    this.#incarnation = Math.max(previous + 1, this.#highestSeen + 1, Math.floor(clock.wallMs()))
     this.#kernel.nodeIncarnation = this.#incarnation
-    this.#kernel.log.error(
+    log.error(
       { node: this.name, by, incarnation: this.#incarnation },
       `node "${this.name}" was given up by ${by}: it ends its actors and rejoins as incarnation ${this.#incarnation}`,
     )
+    this.#hub.reset()
     this.#region.restart()
     this.system.restartUser()
     this.events.emit('self-removed', { by, incarnation: this.#incarnation })
@@ -484,13 +529,15 @@ class ClusterNodeImpl implements ClusterNode {
     const membership = this.#membership
     let link: Link
     try {
-      link = await this.#transport.dial(address)
+      link = await this.#transport.dial(address, { signal: this.#dials.signal })
     } catch (error) {
       const code = error instanceof Error && 'code' in error ? String(error.code) : 'CLUSTER_DIAL_FAILED'
       membership?.step({ type: 'dial-failed', address, code })
       return
     }
     if (this.#closing || membership !== this.#membership) {
+      this.#unended.add(link)
+      link.onClose(() => this.#ended(link))
       link.close('CLUSTER_NODE_LEFT')
       return
     }
@@ -509,7 +556,7 @@ class ClusterNodeImpl implements ClusterNode {
     failed: (code: string) => void,
   ): void {
     const membership = this.#membership
-    this.#opening.add(link)
+    this.#unended.add(link)
     const options = {
       link,
       role,
@@ -518,30 +565,50 @@ class ClusterNodeImpl implements ClusterNode {
       secret: this.#options.secret,
       clock: this.#kernel.clock,
       timeoutMs: this.#options.handshakeTimeoutMs ?? nodeDefaults.handshakeTimeoutMs,
+      ended: () => this.#ended(link),
     }
     shakeHands(options, (outcome) => {
-      this.#opening.delete(link)
-      if (outcome.type === 'established' && !this.#closing && membership === this.#membership) {
-        this.#established(link, outcome, dialledAddress)
-        return
+      const isCurrent = !this.#closing && membership === this.#membership
+      switch (outcome.type) {
+        case 'established':
+          if (isCurrent) this.#established(link, outcome, dialledAddress)
+          else link.close('CLUSTER_NODE_LEFT')
+          return
+        case 'refused':
+          if (isCurrent) failed(this.#handshakeRefused(link, role, outcome))
+          return
+        case 'lost':
+          if (brokenLink.has(outcome.code)) {
+            this.#count(outcome.code, `A handshake broke off: ${outcome.code}`, link.remoteAddress)
+          }
+          failed(outcome.code)
+          return
+        default:
+          outcome satisfies never
       }
-      if (outcome.type === 'established') link.close('CLUSTER_NODE_LEFT')
-      if (outcome.type === 'refused') this.#handshakeRefused(link, outcome)
-      if (outcome.type === 'lost') failed(outcome.code)
-      else if (outcome.type === 'refused') failed(outcome.refusal.code)
     })
   }
 
-  #handshakeRefused(link: Link, outcome: HandshakeOutcome & { readonly type: 'refused' }): void {
-    const { refusal, by } = outcome
-    if (refusal.code === 'CLUSTER_DIALLED_ITSELF') return
+  /** Counts, and returns the code that the membership is told of a dial that ended so. */
+  #handshakeRefused(
+    link: Link,
+    role: 'initiator' | 'acceptor',
+    { refusal, by }: HandshakeOutcome & { readonly type: 'refused' },
+  ): string {
+    const { code, highestIncarnation } = refusal
+    if (code === 'CLUSTER_DIALLED_ITSELF') return code
     const whose = by === 'us' ? 'refused here' : 'refused by the peer'
-    this.#count(refusal.code, `A handshake was ${whose}: ${refusal.reason}`, link.remoteAddress)
-    const { highestIncarnation } = refusal
-    if (by === 'peer' && refusal.code === 'CLUSTER_STALE_INCARNATION' && highestIncarnation !== undefined) {
-      // Somebody has seen a higher life of this name, such as after the wall clock was set back.
-      this.#incarnation = Math.max(this.#incarnation, highestIncarnation)
+    this.#count(code, `A handshake was ${whose}: ${refusal.reason}`, link.remoteAddress)
+    if (code !== 'CLUSTER_STALE_INCARNATION' || by === 'us') return by === 'us' ? 'CLUSTER_HANDSHAKE_REFUSED' : code
+    // Only who has the secret, where there is one, may say that this life is over: its word comes with a number.
+    if (highestIncarnation === undefined || highestIncarnation >= Number.MAX_SAFE_INTEGER) {
+      return 'CLUSTER_HANDSHAKE_REFUSED'
     }
+    // Somebody has seen a higher life of this name, such as after the wall clock was set back.
+    this.#highestSeen = Math.max(this.#highestSeen, highestIncarnation)
+    // A dial that ends so makes the membership say it; a peer that dialled us told nobody else.
+    if (role === 'acceptor') this.#rejoin(`the node at "${link.remoteAddress}"`)
+    return code
   }
 
   #established(
@@ -580,7 +647,7 @@ class ClusterNodeImpl implements ClusterNode {
     link.onClose((reason) => {
       this.#links.delete(linkId)
       this.#ended(link)
-      if (reason.code.startsWith('CLUSTER_FRAME_') || reason.code === 'CLUSTER_LINK_PROTOCOL') {
+      if (brokenLink.has(reason.code)) {
         this.#count(reason.code, `The link to "${peer.node}" was closed: ${reason.message}`, link.remoteAddress)
       }
       membership?.step({ type: 'link-closed', linkId, reason })
@@ -592,7 +659,6 @@ class ClusterNodeImpl implements ClusterNode {
     const open = this.#links.get(linkId)
     if (open === undefined) return
     this.#links.delete(linkId)
-    this.#ending.add(open.link)
     open.session.flush()
     open.session.close(`the link to node "${open.session.name}" was closed (${code})`)
     open.link.close(code)
@@ -608,6 +674,7 @@ class ClusterNodeImpl implements ClusterNode {
       kernel: this.#kernel,
       registry: this.#registry,
       resolve: (recipient) => this.#resolve(recipient),
+      find: (recipient) => this.#find(recipient),
       resolveRef: (parts) => this.#hub.refFromParts(parts),
       heartbeat: (session, sequence, kind) => {
         this.#membership?.step({ type: 'heartbeat-received', linkId: session.linkId, sequence, kind })
@@ -615,18 +682,34 @@ class ClusterNodeImpl implements ClusterNode {
       goodbye: (session) => this.#membership?.step({ type: 'goodbye-received', linkId: session.linkId }),
       terminated: (session, watchId, reason) => this.#hub.terminated(session, watchId, reason),
       fault: (session, code, message) => {
-        this.#count(code, `Node "${session.name}" sent a frame that cannot be read: ${message}`, session.link.remoteAddress)
+        const text = `Node "${session.name}" sent a frame that cannot be read (${code}): ${message}`
+        this.#count('CLUSTER_BAD_FRAME', text, session.link.remoteAddress)
+        session.close(`the link to node "${session.name}" was closed (CLUSTER_BAD_FRAME)`)
         session.link.close('CLUSTER_BAD_FRAME')
       },
-      frames: (direction, bytes) => {
+      frames: (session, direction, bytes) => {
         counters[direction][0].add()
         counters[direction][1].add(bytes)
+        if (direction === 'in') this.#active(session)
       },
     }
   }
 
+  /** Any frame is a sign of life: heartbeats may queue behind the peer's own data. Once a heartbeat is enough. */
+  #active(session: PeerSession): void {
+    const nowMs = this.#kernel.clock.monotonicMs()
+    if (nowMs - session.activeAtMs < (this.#options.heartbeatIntervalMs ?? nodeDefaults.heartbeatIntervalMs)) return
+    session.activeAtMs = nowMs
+    this.#membership?.step({ type: 'link-active', linkId: session.linkId })
+  }
+
   #resolve(recipient: Recipient): Cell | undefined {
     if (recipient.kind === 'entity') return this.#region.local(recipient.name, recipient.key)
+    return this.#find(recipient)
+  }
+
+  #find(recipient: Recipient): Cell | undefined {
+    if (recipient.kind === 'entity') return this.#region.find(recipient.name, recipient.key)
     const cell = this.system.resolve(recipient.path)
     return cell !== undefined && (recipient.uid === undefined || cell.uid === recipient.uid) ? cell : undefined
   }
@@ -654,16 +737,18 @@ class ClusterNodeImpl implements ClusterNode {
   async #close(): Promise<void> {
     this.#closing = true
     this.#membership?.close()
+    this.#dials.abort()
+    for (const waiter of this.#waiters.splice(0)) waiter.reject(this.#stopped(waiter.count))
     for (const linkId of [...this.#links.keys()]) this.#closeLink(linkId, 'CLUSTER_NODE_LEFT')
-    for (const link of this.#opening) link.close('CLUSTER_NODE_LEFT')
+    for (const link of this.#unended) link.close('CLUSTER_NODE_LEFT')
     await this.#listener?.close()
     // Each link bounds its own closing; when the last is gone no handle of this node is left.
-    if (this.#ending.size > 0) await new Promise<void>((resolve) => (this.#allEnded = resolve))
+    if (this.#unended.size > 0) await new Promise<void>((resolve) => (this.#allEnded = resolve))
   }
 
   #ended(link: Link): void {
-    this.#ending.delete(link)
-    if (this.#ending.size === 0) this.#allEnded?.()
+    this.#unended.delete(link)
+    if (this.#unended.size === 0) this.#allEnded?.()
   }
 }
 

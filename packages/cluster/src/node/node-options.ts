@@ -84,8 +84,8 @@ export function checkNodeOptions(options: NodeOptions): CheckedNodeOptions {
   checkText(cannot, 'cluster', options.cluster)
   checkText(cannot, 'zone', options.zone)
   const weight = options.weight ?? nodeDefaults.weight
-  if (!(weight > 0 && weight <= 1_000)) {
-    throw new RangeError(`${cannot}: "weight" must be above 0 and at most 1000, got ${weight}`)
+  if (!(weight >= 0 && weight <= 1_000)) {
+    throw new RangeError(`${cannot}: "weight" must be from 0 to 1000, got ${weight}`)
   }
   if (options.secret !== undefined && options.secret.length < secretCharsMin) {
     throw new RangeError(

@@ -20,3 +20,8 @@ export class LinkFull extends ActorError {
 
 /** The node could not be started as it was asked to. */
 export class NodeStartError extends ActorError {}
+
+/** For messages to people: what is wrong, and the mend. */
+export function notRegistered(name: string, node: string): string {
+  return `entity "${name}" is not registered on node "${node}"; add its definition to "entities" there`
+}

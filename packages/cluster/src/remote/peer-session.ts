@@ -3,6 +3,7 @@
  * with the link; nothing of it outlives the connection epoch.
  */
 import {
+  Aborted,
   ActorCrashed,
   ActorStopped,
   CallCycleError,
@@ -13,6 +14,7 @@ import {
   Rejected,
   UnknownMessage,
   type ActorError,
+  type DeadLetterReason,
   type Protocol,
 } from '@understudy/runtime'
 import {
@@ -28,6 +30,7 @@ import {
   type EndReason,
   type Kernel,
   type Message,
+  type Ref,
   type Sender,
   type Watcher,
 } from '@understudy/runtime/internal'
@@ -37,15 +40,17 @@ import { FrameEncoder } from '../wire/frame-encoder.ts'
 import type { FrameSink, IncomingType } from '../wire/frame-sink.ts'
 import type { Unsendable } from '../wire/unsendable.ts'
 import type { IncomingRecipient, Recipient, WireProtocol } from '../wire/wire-protocol.ts'
-import { NodeDown } from './cluster-error.ts'
+import { NodeDown, notRegistered } from './cluster-error.ts'
 import { wireProtocolOf, type WireRegistry } from './wire-registry.ts'
 
 /** Envelopes after which a batch leaves without waiting for the end of the turn. */
 const flushEnvelopes = 512
 /** And bytes, whichever comes first. */
 const flushBytes = 65_536
-/** Asks that may wait for one peer at a time. More fail with `CLUSTER_LINK_FULL`. */
+/** Asks that may wait for one peer at a time. More fail with `CLUSTER_LINK_FULL`; a peer that sends more is cut off. */
 export const pendingAsksMax = 1_000_000
+/** Watches that a peer may have here. One that sets more is cut off. */
+export const watchesMax = 1_000_000
 
 /** What a session needs of the node around it. */
 export interface SessionHost {
@@ -53,13 +58,15 @@ export interface SessionHost {
   readonly registry: WireRegistry
   /** The actor or entity that a recipient names, here; started when it is an entity. */
   readonly resolve: (recipient: Recipient) => Cell | undefined
+  /** The same, but nothing is started. */
+  readonly find: (recipient: Recipient) => Cell | undefined
   readonly resolveRef: (parts: readonly unknown[]) => unknown
   readonly heartbeat: (session: PeerSession, sequence: number, kind: 'ping' | 'pong') => void
   readonly goodbye: (session: PeerSession) => void
   readonly terminated: (session: PeerSession, watchId: number, reason: EndReason) => void
   /** The peer broke the protocol; the link is being closed. */
   readonly fault: (session: PeerSession, code: string, message: string) => void
-  readonly frames: (direction: 'in' | 'out', bytes: number) => void
+  readonly frames: (session: PeerSession, direction: 'in' | 'out', bytes: number) => void
 }
 
 interface SessionFacts {
@@ -68,6 +75,11 @@ interface SessionFacts {
   readonly incarnation: number
   readonly frameBytesMax: number
   readonly outboundBytesMax: number
+}
+
+interface RoomWaiter {
+  readonly resolve: () => void
+  readonly reject: (error: Error) => void
 }
 
 export class PeerSession implements FrameSink, Sender, Watcher {
@@ -87,11 +99,17 @@ export class PeerSession implements FrameSink, Sender, Watcher {
   /** Watches of the peer on actors here. */
   readonly #watches = new Map<number, WatchRecord>()
   readonly #watchIds = new Map<WatchRecord, number>()
+  /** When a frame was last taken for a sign of life; the node's to keep. */
+  activeAtMs = Number.NEGATIVE_INFINITY
   #nextAskId = 1
   #flushDue = false
-  /** Frames that the link had no room for, in order. While there are any, nothing more is taken. */
+  /**
+   * Frames that the link had no room for, in order. While there are any no message of an actor is taken; answers and
+   * control still are, up to `outboundBytesMax`, beyond which the link is given up.
+   */
   #backlog: Uint8Array[] = []
-  #rooms: (() => void)[] = []
+  #backlogBytes = 0
+  #rooms: RoomWaiter[] = []
   #isClosed = false
 
   constructor(link: Link, facts: SessionFacts, host: SessionHost) {
@@ -153,22 +171,46 @@ export class PeerSession implements FrameSink, Sender, Watcher {
     this.#watches.clear()
     this.#watchIds.clear()
     this.#backlog = []
-    for (const resolve of this.#rooms.splice(0)) resolve()
+    this.#backlogBytes = 0
+    for (const waiter of this.#rooms.splice(0)) {
+      waiter.reject(new NodeDown(`Waiting for room is over: ${why}`, { node: this.name, outcome: 'not-sent' }))
+    }
   }
 
   // ---- Sending -------------------------------------------------------------------------------------------------
 
-  /** True while the link takes no more. */
+  /** True while the link takes no more. What `link.send` refused waits here, and its `onDrain` will come. */
   get isFull(): boolean {
-    return (
-      this.#backlog.length > 0 || this.#encoder.pendingBytes + this.link.bufferedBytes >= this.#outboundBytesMax
-    )
+    return this.#backlog.length > 0
   }
 
-  /** Resolves when the link takes messages again, or is gone. */
-  whenRoom(): Promise<void> {
-    if (!this.isFull || this.#isClosed) return Promise.resolve()
-    return new Promise((resolve) => this.#rooms.push(resolve))
+  /** Resolves when the link takes messages again. Rejects with `NodeDown` when it is gone, `Aborted` when given up. */
+  whenRoom(target: Ref, signal: AbortSignal | undefined): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const abort = (): void => {
+        this.#rooms = this.#rooms.filter((other) => other !== waiter)
+        const { path } = target
+        reject(new Aborted(`Waiting for room at ${path} was aborted`, { path }, signal?.reason))
+      }
+      const waiter: RoomWaiter = {
+        resolve: () => {
+          signal?.removeEventListener('abort', abort)
+          resolve()
+        },
+        reject: (error) => {
+          signal?.removeEventListener('abort', abort)
+          reject(error)
+        },
+      }
+      if (signal?.aborted === true) {
+        abort()
+      } else if (this.isFull) {
+        signal?.addEventListener('abort', abort, { once: true })
+        this.#rooms.push(waiter)
+      } else {
+        resolve()
+      }
+    })
   }
 
   tell(recipient: Recipient, protocol: WireProtocol, message: Message): Unsendable | 'full' | undefined {
@@ -204,9 +246,10 @@ export class PeerSession implements FrameSink, Sender, Watcher {
     return undefined
   }
 
-  watch(watchId: number, recipient: Recipient): void {
-    this.#encoder.watch(watchId, recipient)
+  watch(watchId: number, recipient: Recipient): Unsendable | undefined {
+    const problem = this.#encoder.watch(watchId, recipient)
     this.#appended()
+    return problem
   }
 
   unwatch(watchId: number): void {
@@ -245,40 +288,57 @@ export class PeerSession implements FrameSink, Sender, Watcher {
   }
 
   #send(frame: Uint8Array): void {
-    if (this.#backlog.length > 0) {
-      this.#backlog.push(frame)
-      return
-    }
-    this.#host.frames('out', frame.length)
-    if (this.link.send(frame) === 'full') this.#backlog.push(frame)
+    this.#host.frames(this, 'out', frame.length)
+    if (this.#backlog.length === 0 && this.link.send(frame) !== 'full') return
+    this.#backlog.push(frame)
+    this.#backlogBytes += frame.length
+    if (this.#backlogBytes <= this.#outboundBytesMax) return
+    // Answers and control are never dropped one by one: a peer that does not read them loses the link instead.
+    const waiting = this.#backlogBytes
+    this.close('its outbound queue overflowed')
+    this.#kernel.log.error(
+      { node: this.name, waiting, limit: this.#outboundBytesMax },
+      `node "${this.name}" does not read what it is sent: the link to it is closed`,
+    )
+    this.link.close('CLUSTER_LINK_FULL')
   }
 
   #drained(): void {
     const waiting = this.#backlog
-    this.#backlog = []
-    for (const frame of waiting) this.#send(frame)
+    let sent = 0
+    while (sent < waiting.length && this.link.send(waiting[sent] as Uint8Array) !== 'full') {
+      this.#backlogBytes -= (waiting[sent] as Uint8Array).length
+      sent++
+    }
+    this.#backlog = waiting.slice(sent)
     if (this.isFull) return
-    for (const resolve of this.#rooms.splice(0)) resolve()
+    for (const waiter of this.#rooms.splice(0)) waiter.resolve()
   }
 
   // ---- Receiving -----------------------------------------------------------------------------------------------
 
   #read(frame: Uint8Array): void {
     if (this.#isClosed) return
-    this.#host.frames('in', frame.length)
+    this.#host.frames(this, 'in', frame.length)
     const fault = this.#decoder.read(frame)
     if (fault !== undefined) this.#host.fault(this, fault.code, fault.message)
   }
 
   onTell(recipient: IncomingRecipient, type: IncomingType, message: Message): void {
+    // A good-bye in the same frame ended the link: what stands behind it belongs to no epoch.
+    if (this.#isClosed) return
     const problem = this.#checked(type, message)
     if (problem !== undefined) {
-      this.#refused(undefined, recipient, type.type, 'RUNTIME_INVALID_MESSAGE', problem)
+      this.#refused(undefined, recipient, type.type, 'RUNTIME_INVALID_MESSAGE', problem.text, problem.field)
       return
     }
-    const cell = this.#cellOf(recipient, type)
+    const cell = this.#cellOf(recipient)
     if (cell === undefined) {
-      this.#deadLetter(recipient, message, 'not-found')
+      this.#deadLetter(recipient, message, isBound(recipient) ? 'stopped' : 'not-found')
+      return
+    }
+    if (cell.kind.protocol.name !== type.protocol) {
+      this.#refused(undefined, recipient, type.type, 'RUNTIME_UNKNOWN_MESSAGE', wrongProtocol(cell, type), 'type')
       return
     }
     cell.deliver(new Envelope(message, this, null, EnvelopeKind.user))
@@ -293,33 +353,35 @@ export class PeerSession implements FrameSink, Sender, Watcher {
     sender: string | undefined,
     chain: readonly CallLink[],
   ): void {
+    if (this.#isClosed) return
+    if (this.#calls.has(askId) || this.#calls.size >= pendingAsksMax) {
+      const text = this.#calls.has(askId) ? `ask ${askId} is open already` : `more than ${pendingAsksMax} asks are open`
+      this.#host.fault(this, 'bad-ask', text)
+      return
+    }
     if (type.kind !== 'ask') {
       const text = `Cannot ask "${type.type}" of ${nameOf(recipient)}: it is a message without an answer`
-      this.#refused(askId, recipient, type.type, 'RUNTIME_UNKNOWN_MESSAGE', text)
+      this.#refused(askId, recipient, type.type, 'RUNTIME_UNKNOWN_MESSAGE', text, 'type')
       return
     }
     const problem = this.#checked(type, message)
     if (problem !== undefined) {
-      this.#refused(askId, recipient, type.type, 'RUNTIME_INVALID_MESSAGE', problem)
+      this.#refused(askId, recipient, type.type, 'RUNTIME_INVALID_MESSAGE', problem.text, problem.field)
       return
     }
-    const cell = this.#cellOf(recipient, type)
+    const cell = this.#cellOf(recipient)
     if (cell === undefined) {
-      const details = { path: nameOf(recipient), type: type.type, node: this.#kernel.nodeName }
-      const bound = recipient.kind === 'actor' && recipient.uid !== undefined
-      const text = `Cannot ask "${type.type}" of ${nameOf(recipient)} on node "${this.#kernel.nodeName}": `
-      this.#fail(
-        askId,
-        bound
-          ? new ActorStopped(`${text}that actor has stopped`, details)
-          : new NoSuchActor(`${text}nobody lives there that takes "${type.protocol}"`, details),
-      )
-      this.#deadLetter(recipient, message, 'not-found')
+      this.#fail(askId, this.#nobody(recipient, type.type))
+      this.#deadLetter(recipient, message, isBound(recipient) ? 'stopped' : 'not-found')
+      return
+    }
+    if (cell.kind.protocol.name !== type.protocol) {
+      this.#refused(askId, recipient, type.type, 'RUNTIME_UNKNOWN_MESSAGE', wrongProtocol(cell, type), 'type')
       return
     }
     const deadlineMs =
       remainingMs === undefined ? Number.POSITIVE_INFINITY : this.#kernel.clock.monotonicMs() + remainingMs
-    const call = new RemoteCall(this, askId, deadlineMs, type.type, chain)
+    const call = new RemoteCall(this, askId, deadlineMs, type.type, chain.toReversed())
     this.#calls.set(askId, call)
     if (deadlineMs !== Number.POSITIVE_INFINITY) this.#kernel.wheel.add(call)
     const path = sender ?? chain.at(-1)?.path
@@ -338,7 +400,7 @@ export class PeerSession implements FrameSink, Sender, Watcher {
       return
     }
     const text = `The reply of ${ask.targetPath} to "${ask.messageType}" does not fit its schema at "${mismatch.path}"`
-    ask.fail(new RuntimeError('RUNTIME_INVALID_MESSAGE', text, { path: ask.targetPath, field: mismatch.path }))
+    ask.fail(new InvalidMessage(text, { path: ask.targetPath, field: mismatch.path }))
   }
 
   onFail(askId: number, code: string, message: string, details: unknown): void {
@@ -349,9 +411,16 @@ export class PeerSession implements FrameSink, Sender, Watcher {
   }
 
   onWatch(watchId: number, recipient: IncomingRecipient): void {
-    const cell = recipient.kind === 'actor' ? this.#host.resolve(recipient) : undefined
+    if (this.#isClosed) return
+    if (this.#watches.has(watchId) || this.#watches.size >= watchesMax) {
+      const isTwice = this.#watches.has(watchId)
+      this.#host.fault(this, 'bad-watch', isTwice ? `watch ${watchId} is set already` : `more than ${watchesMax} watches`)
+      return
+    }
+    const cell = this.#host.find(recipient)
     if (cell === undefined) {
-      this.#encoder.terminated(watchId, 'not-found')
+      // Who has a bound ref knows that somebody lived there.
+      this.#encoder.terminated(watchId, isBound(recipient) ? 'stopped' : 'not-found')
       this.#appended()
       return
     }
@@ -404,7 +473,7 @@ export class PeerSession implements FrameSink, Sender, Watcher {
     const text =
       `Node "${this.#kernel.nodeName}" does not know message "${type}" of protocol "${protocol}": start an actor of that ` +
       `protocol there, or register its definition in "entities"`
-    this.#refused(askId, recipient, type, 'RUNTIME_UNKNOWN_MESSAGE', text)
+    this.#refused(askId, recipient, type, 'RUNTIME_UNKNOWN_MESSAGE', text, 'type')
   }
 
   onInvalid(
@@ -415,39 +484,57 @@ export class PeerSession implements FrameSink, Sender, Watcher {
     problem: string,
   ): void {
     const text = `Cannot send "${type}" of protocol "${protocol}" to ${nameOf(recipient)}: ${problem}`
-    this.#refused(askId, recipient, type, 'RUNTIME_INVALID_MESSAGE', text)
+    this.#refused(askId, recipient, type, 'RUNTIME_INVALID_MESSAGE', text, undefined)
   }
 
   /** The schema of an arrived message, compiled once per connection and kept on the type. */
-  #checked(type: IncomingType, message: Message): string | undefined {
+  #checked(type: IncomingType, message: Message): { readonly text: string; readonly field: string } | undefined {
     let check = type.slot as Check | undefined
     if (check === undefined) {
       const protocol = this.#host.registry.protocol(type.protocol)
-      if (protocol === undefined) return `protocol "${type.protocol}" is not known here`
+      if (protocol === undefined) return { text: `Protocol "${type.protocol}" is not known here`, field: 'type' }
       check = this.#kernel.guard.messageCheck(protocol, type.type)
       type.slot = check
     }
     const mismatch = check(message)
     if (mismatch === undefined) return undefined
-    return `Cannot send "${type.type}": field "${mismatch.path}" ${mismatch.problem}, expected ${mismatch.expected}`
+    const { path: field, problem, expected } = mismatch
+    return { text: `Cannot send "${type.type}": field "${field}" ${problem}, expected ${expected}`, field }
   }
 
-  #cellOf(recipient: IncomingRecipient, type: IncomingType): Cell | undefined {
+  #cellOf(recipient: IncomingRecipient): Cell | undefined {
     let cell = recipient.target as Cell | undefined
     if (cell === undefined || cell.isEnding) {
       cell = this.#host.resolve(recipient)
       recipient.target = cell
     }
-    return cell !== undefined && cell.kind.protocol.name === type.protocol ? cell : undefined
+    return cell
   }
 
-  #refused(askId: number | undefined, recipient: Recipient, type: string, code: string, problem: string): void {
-    if (askId !== undefined) this.#fail(askId, new RuntimeError(code, problem, { path: nameOf(recipient), type }))
+  #nobody(recipient: Recipient, type: string): ActorError {
+    const { nodeName } = this.#kernel
+    const details = { path: nameOf(recipient), type, node: nodeName }
+    const text = `Cannot ask "${type}" of ${nameOf(recipient)} on node "${nodeName}"`
+    if (isBound(recipient)) return new ActorStopped(`${text}: it has stopped`, details)
+    const why = recipient.kind === 'entity' ? notRegistered(recipient.name, nodeName) : 'nobody lives there'
+    return new NoSuchActor(`${text}: ${why}`, details)
+  }
+
+  #refused(
+    askId: number | undefined,
+    recipient: Recipient,
+    type: string,
+    code: string,
+    problem: string,
+    field: string | undefined,
+  ): void {
+    const details = { path: nameOf(recipient), type, ...(field === undefined ? {} : { field }) }
+    if (askId !== undefined) this.#fail(askId, new RuntimeError(code, problem, details))
     else this.#kernel.log.error({ node: this.name, code, path: nameOf(recipient) }, problem)
     this.#deadLetter(recipient, { type }, code === 'RUNTIME_INVALID_MESSAGE' ? 'invalid' : 'unknown-message')
   }
 
-  #deadLetter(recipient: Recipient, message: Message, reason: 'not-found' | 'invalid' | 'unknown-message'): void {
+  #deadLetter(recipient: Recipient, message: Message, reason: DeadLetterReason): void {
     const envelope = new Envelope(message, this, null, EnvelopeKind.user)
     this.#kernel.hooks.deadLetter(envelope, reason, undefined, nameOf(recipient))
   }
@@ -460,8 +547,9 @@ export class PeerSession implements FrameSink, Sender, Watcher {
     if (this.#isClosed) return
     const problem = this.#encoder.reply(call.askId, value)
     if (problem !== undefined) {
-      const text = `The reply to "${call.messageType}" cannot be sent: it ${problem.problem}`
-      this.#encoder.fail(call.askId, 'RUNTIME_INVALID_MESSAGE', text)
+      const mend = problem.reason === 'too-large' ? '; send less at a time, or raise frameBytesMax on all nodes' : ''
+      const text = `The reply to "${call.messageType}" cannot be sent: it ${problem.problem}${mend}`
+      this.#encoder.fail(call.askId, 'RUNTIME_INVALID_MESSAGE', text, { type: call.messageType })
       this.#kernel.log.error({ node: this.name, type: call.messageType }, text)
     }
     this.#appended()
@@ -476,7 +564,8 @@ export class PeerSession implements FrameSink, Sender, Watcher {
   #fail(askId: number, error: ActorError): void {
     if (this.#isClosed) return
     const problem = this.#encoder.fail(askId, error.code, error.message, error.details)
-    if (problem !== undefined) this.#encoder.fail(askId, error.code, error.message)
+    // What makes the error what it is still goes; a value that cannot travel stays.
+    if (problem !== undefined) this.#encoder.fail(askId, error.code, error.message, plainDetails(error.details))
     this.#appended()
   }
 
@@ -514,8 +603,9 @@ export class RemoteCall extends Call {
     this.#chain = chain
   }
 
+  /** Nearest first, as all chains here. Once nobody waits any more there is no chain. */
   override get remoteChain(): readonly CallLink[] {
-    return this.#chain
+    return this.settled ? noChain : this.#chain
   }
 
   override succeed(value: unknown): void {
@@ -565,6 +655,25 @@ class RemoteSender implements Sender {
 
 function nameOf(recipient: Recipient): string {
   return recipient.kind === 'actor' ? recipient.path : `entity ${recipient.name}/${recipient.key}`
+}
+
+const noChain: readonly CallLink[] = Object.freeze([])
+
+function isBound(recipient: Recipient): boolean {
+  return recipient.kind === 'actor' && recipient.uid !== undefined
+}
+
+function wrongProtocol(cell: Cell, { protocol, type }: IncomingType): string {
+  const { name } = cell.kind.protocol
+  return `Cannot send "${type}" of protocol "${protocol}" to ${cell.path}: it takes the messages of "${name}"`
+}
+
+/** What of an error's details can always be sent. */
+function plainDetails(details: Details): Details {
+  const short = (value: unknown): boolean => typeof value === 'string' && value.length <= 1_024
+  return Object.fromEntries(
+    Object.entries(details).filter(([, value]) => short(value) || typeof value === 'number' || typeof value === 'boolean'),
+  )
 }
 
 const endReasons: readonly string[] = ['stopped', 'failed', 'limit', 'node-down', 'not-found']

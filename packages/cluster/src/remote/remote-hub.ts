@@ -2,9 +2,11 @@
  * The other nodes, as this node's actors reach them: the session in use per member, refs, and watches, which outlive
  * connections: they are announced again on each new one, and end with the member.
  */
-import { ActorError, type Protocol } from '@understudy/runtime'
+import { ActorError, type Protocol, type RoomOptions } from '@understudy/runtime'
 import type { EndReason, Kernel, Ref, WatchRecord } from '@understudy/runtime/internal'
 import type { Recipient } from '../wire/wire-protocol.ts'
+import { NodeDown } from './cluster-error.ts'
+import { GoneRef } from './gone-ref.ts'
 import type { PeerSession } from './peer-session.ts'
 import { RemoteRef } from './remote-ref.ts'
 import type { WireRegistry } from './wire-registry.ts'
@@ -28,12 +30,20 @@ export interface RemoteHubOptions {
   readonly entityRef: (name: string, key: string, protocol: Protocol) => Ref
 }
 
+/** Bound refs that are remembered, so that an actor is the same object each time it is named. */
+const refsMax = 16_384
+
 export class RemoteHub {
   readonly kernel: Kernel
   readonly #options: RemoteHubOptions
   readonly #sessions = new Map<string, PeerSession>()
   readonly #watches = new Map<number, RemoteWatch>()
   readonly #watchIds = new Map<WatchRecord, number>()
+  /**
+   * Bound refs by what they name, oldest first. One object per actor, as long as it is remembered: a recipient gets its
+   * number from the peer's session by its object.
+   */
+  readonly #refs = new Map<string, RemoteRef>()
   #nextWatchId = 1
 
   constructor(options: RemoteHubOptions) {
@@ -58,8 +68,14 @@ export class RemoteHub {
     for (const watch of [...this.#watches.values()]) {
       if (watch.node !== session.name) continue
       watch.incarnation ??= session.incarnation
-      if (watch.incarnation === session.incarnation) session.watch(watch.watchId, watch.recipient)
+      if (watch.incarnation === session.incarnation) this.#announce(watch, session)
     }
+  }
+
+  /** This node begins another life: no session of the old one is used any more, and its watches are over. */
+  reset(): void {
+    this.#sessions.clear()
+    for (const watch of [...this.#watches.values()]) this.#end(watch, 'node-down')
   }
 
   lost(name: string): void {
@@ -93,13 +109,37 @@ export class RemoteHub {
     if (typeof key === 'string') return this.#options.entityRef(path, key, protocol)
     const { kernel } = this
     const ownLife = incarnation === 0 || incarnation === kernel.nodeIncarnation
-    if (node === kernel.nodeName && ownLife) return this.#options.localRef(path, uid ?? undefined, protocol)
-    return new RemoteRef(this, node, incarnation === 0 ? undefined : incarnation, path, uid ?? undefined, protocol)
+    if (node === kernel.nodeName) {
+      if (ownLife) return this.#options.localRef(path, uid ?? undefined, protocol)
+      return new GoneRef(kernel, incarnation, path, uid ?? undefined, protocol)
+    }
+    if (incarnation === 0 || uid === null) {
+      return new RemoteRef(this, node, incarnation === 0 ? undefined : incarnation, path, uid ?? undefined, protocol)
+    }
+    return this.#boundRef(node, incarnation, path, uid, protocol)
   }
 
-  async room(node: string, signal: AbortSignal | undefined): Promise<void> {
-    signal?.throwIfAborted()
-    await this.session(node)?.whenRoom()
+  #boundRef(node: string, incarnation: number, path: string, uid: number, protocol: Protocol): RemoteRef {
+    const key = `${node}/${incarnation}/${uid}/${protocol.name}${path}`
+    const known = this.#refs.get(key)
+    if (known !== undefined && known.protocol === protocol) return known
+    const ref = new RemoteRef(this, node, incarnation, path, uid, protocol)
+    if (this.#refs.size >= refsMax) {
+      for (const oldest of this.#refs.keys()) {
+        this.#refs.delete(oldest)
+        break
+      }
+    }
+    this.#refs.set(key, ref)
+    return ref
+  }
+
+  /** Resolves when the link to `node` takes messages. */
+  room(target: Ref, node: string, options: RoomOptions | undefined): Promise<void> {
+    const session = this.session(node)
+    if (session !== undefined && !session.isClosed) return session.whenRoom(target, options?.signal)
+    const text = `There is no room at ${target.path}: there is no link to node "${node}" (${this.statusOf(node)})`
+    return Promise.reject(new NodeDown(text, { node, outcome: 'not-sent' }))
   }
 
   // ---- Watches -------------------------------------------------------------------------------------------------
@@ -113,10 +153,15 @@ export class RemoteHub {
       record.ended('node-down')
       return
     }
-    const watchId = this.#nextWatchId++
-    this.#watches.set(watchId, { watchId, record, node, incarnation: life, recipient })
-    this.#watchIds.set(record, watchId)
-    session?.watch(watchId, recipient)
+    const watch = { watchId: this.#nextWatchId++, record, node, incarnation: life, recipient }
+    this.#watches.set(watch.watchId, watch)
+    this.#watchIds.set(record, watch.watchId)
+    if (session !== undefined) this.#announce(watch, session)
+  }
+
+  #announce(watch: RemoteWatch, session: PeerSession): void {
+    // A path that no frame carries is nobody's.
+    if (session.watch(watch.watchId, watch.recipient) !== undefined) this.#end(watch, 'not-found')
   }
 
   unwatch(record: WatchRecord): void {

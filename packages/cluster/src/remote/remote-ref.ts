@@ -21,7 +21,7 @@ export class RemoteRef extends Ref {
   readonly incarnation: number | undefined
   override readonly uid: number | undefined
   override readonly protocol: Protocol
-  readonly recipient: Recipient
+  readonly recipient: Recipient & { readonly kind: 'actor' }
   readonly #hub: RemoteHub
   readonly #path: string
 
@@ -61,7 +61,7 @@ export class RemoteRef extends Ref {
   }
 
   override room(options?: RoomOptions): Promise<void> {
-    return this.#hub.room(this.node, options?.signal)
+    return this.#hub.room(this, this.node, options)
   }
 
   override addWatch(record: WatchRecord): void {
@@ -70,6 +70,11 @@ export class RemoteRef extends Ref {
 
   override removeWatch(record: WatchRecord): void {
     this.#hub.unwatch(record)
+  }
+
+  /** Two lives of a node give the same uids to different actors. */
+  override toString(): string {
+    return this.incarnation === undefined ? super.toString() : `${super.toString()}@${this.incarnation}`
   }
 
   override refParts(): readonly unknown[] {
@@ -109,7 +114,8 @@ export function sendTo(
     const text = `Cannot send "${message.type}" to ${target.path}: the outbound queue to node "${node}" is full; wait for ref.room()`
     return refuse(target, envelope, 'link-full', new LinkFull(text, { node, type: message.type }))
   }
-  const text = `Cannot send "${message.type}" to ${target.path}: the message ${problem.problem}`
+  const mend = problem.reason === 'too-large' ? '; send less at a time, or raise frameBytesMax on all nodes' : ''
+  const text = `Cannot send "${message.type}" to ${target.path}: the message ${problem.problem}${mend}`
   if (call === null) hub.kernel.log.error({ path: target.path, type: message.type }, text)
   return refuse(target, envelope, 'invalid', new InvalidMessage(text, { path: target.path, type: message.type }))
 }
@@ -130,7 +136,8 @@ function passOn(
     (value) => call.succeed(value),
     (error: unknown) => call.fail(error as Parameters<typeof call.fail>[0]),
   )
-  return session.ask(recipient, wireProtocolOf(target.protocol), message, onwards, sender?.senderPath, [])
+  const chain = callChain(call).toReversed()
+  return session.ask(recipient, wireProtocolOf(target.protocol), message, onwards, sender?.senderPath, chain)
 }
 
 function refuse(

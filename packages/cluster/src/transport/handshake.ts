@@ -18,6 +18,8 @@ export interface HandshakeShellOptions {
   readonly clock: Clock
   /** For the whole handshake, in milliseconds. */
   readonly timeoutMs: number
+  /** The link has ended, during the handshake or after a refusal. Not called once `onClose` is the caller's. */
+  readonly ended: () => void
 }
 
 export type HandshakeOutcome =
@@ -74,10 +76,21 @@ export function shakeHands(options: HandshakeShellOptions, done: (outcome: Hands
 
   link.onFrame((frame) => {
     if (over) return
-    const fault = frame.length > handshakeBytesMax ? { code: 'size' } : inspectCbor(frame)
-    // Whatever cannot be read is a message of no form: the core refuses it in its own words.
-    step({ type: 'message', message: fault === undefined ? decode(frame) : undefined })
+    step({ type: 'message', message: readFrame(frame) })
   })
-  link.onClose((reason) => finish({ type: 'lost', code: reason.code }))
+  link.onClose((reason) => {
+    finish({ type: 'lost', code: reason.code })
+    options.ended()
+  })
   step({ type: 'start' })
+}
+
+/** Whatever cannot be read is a message of no form: the core refuses it in its own words. */
+function readFrame(frame: Uint8Array): unknown {
+  if (frame.length > handshakeBytesMax || inspectCbor(frame) !== undefined) return undefined
+  try {
+    return decode(frame)
+  } catch {
+    return undefined
+  }
 }

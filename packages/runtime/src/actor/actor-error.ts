@@ -216,8 +216,13 @@ export function reject(reason: string, data?: unknown): Rejection {
 /** Makes an Error of whatever was thrown: JavaScript lets anything be thrown. */
 export function toError(thrown: unknown): Error {
   if (thrown instanceof Error) return thrown
-  if (typeof thrown === 'object' && thrown !== null && 'message' in thrown) {
-    return new Error(String(thrown.message), { cause: thrown })
+  try {
+    if (typeof thrown === 'object' && thrown !== null && 'message' in thrown) {
+      return new Error(String(thrown.message), { cause: thrown })
+    }
+    return new Error(`A value that is no Error was thrown: ${String(thrown)}`, { cause: thrown })
+  } catch {
+    // An object without toString, or with a getter that throws, is no reason for a second crash.
+    return new Error(`A value that is no Error was thrown: of type ${typeof thrown}`, { cause: thrown })
   }
-  return new Error(`A value that is no Error was thrown: ${String(thrown)}`, { cause: thrown })
 }

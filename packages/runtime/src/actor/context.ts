@@ -44,6 +44,11 @@ export interface LaterReply<R> extends Later<R> {
   readonly fail: (reason: string, data?: unknown) => void
 }
 
+/** Returned by a handler that set its message aside: fits whatever the message is answered with. */
+export interface Stashed {
+  readonly [laterReply]?: never
+}
+
 /** The message in progress, as its handler may look at it. */
 export interface CurrentCall {
   /** Aborted when the asker gave up or the deadline passed. Never aborted for a tell. */
@@ -138,7 +143,7 @@ export interface ActorContext<M extends MessageDefs, O = {}> {
   readonly defer: (hook: DeferHook) => void
 
   /** Sets the message in progress aside. Legal before the first await. Return what it returns. */
-  readonly stash: () => Later<never> & void
+  readonly stash: () => Stashed & void
   /** Puts all stashed messages back to the head of the mailbox, in their order. */
   readonly unstashAll: () => void
   /** Other handlers from the next message on, until the next restart. */
@@ -432,13 +437,13 @@ export class ActorContextImpl implements Sender {
     )
   }
 
-  stash(): Later<never> & void {
+  stash(): Stashed & void {
     const envelope = this.#currentEnvelope('stash')
     const extras = this.#makeExtras()
     extras.stash ??= []
     if (extras.stash.length >= this.cell.kind.stashMax) this.cell.refuseStashed(envelope)
     else extras.stash.push(envelope)
-    return stashed as unknown as Later<never> & void
+    return stashed as unknown as Stashed & void
   }
 
   unstashAll(): void {

@@ -25,12 +25,15 @@ export interface PayloadSchema {
   readonly additionalProperties: false
 }
 
-/** A message without an answer. Made by `tell()`; `P` is the type of its fields. */
+/**
+ * A message without an answer. Made by `tell()`; `P` is the type of its fields. Who takes it takes what it holds, so its
+ * fields stand where arguments stand: a ref that wants more of them does not serve where one that wants less is wanted.
+ */
 export interface Tell<P> {
   readonly kind: 'tell'
   readonly lane: Lane
   readonly schema: PayloadSchema
-  readonly [payloadType]: P
+  readonly [payloadType]: (payload: P) => void
 }
 
 /** A message with an answer of type `R`. Made by `ask()`. */
@@ -39,7 +42,7 @@ export interface Ask<P, R> {
   readonly lane: Lane
   readonly schema: PayloadSchema
   readonly reply: TSchema
-  readonly [payloadType]: P
+  readonly [payloadType]: (payload: P) => void
   readonly [replyType]: R
 }
 
@@ -47,7 +50,7 @@ export interface Ask<P, R> {
 export type MessageDefs = Readonly<Record<string, { readonly kind: 'tell' | 'ask' }>>
 
 /** The fields of one message, without `type`. `unknown` when it has none. */
-export type PayloadOf<D> = D extends { readonly [payloadType]: infer P } ? P : never
+export type PayloadOf<D> = D extends { readonly [payloadType]: (payload: infer P) => void } ? P : never
 
 /** The answer to one message. */
 export type ReplyOf<D> = D extends { readonly [replyType]: infer R } ? R : never

@@ -57,7 +57,13 @@ const perWorker: SupervisionOptions = Object.freeze({
   strategy: 'one-for-one',
   intensity: Object.freeze({ restarts: 3, withinMs: 5_000, per: 'child' }),
 })
-const strategies: readonly unknown[] = ['round-robin', 'random', 'smallest-mailbox', 'consistent-hash', 'broadcast']
+const strategies: readonly unknown[] = [
+  'round-robin',
+  'random',
+  'smallest-mailbox',
+  'consistent-hash',
+  'broadcast',
+]
 
 /**
  * A definition of the same protocol and the same start input as `definition`, whose actor passes every message on to one
@@ -81,10 +87,14 @@ export function pool<M extends MessageDefs, I>(
   const { size, strategy = 'round-robin', supervision = perWorker, mailbox, worker } = options
   const name = options.name ?? `${definition.name}-pool`
   if (!Number.isSafeInteger(size) || size < 1 || size > poolSizeMax) {
-    throw new RangeError(`Cannot define pool "${name}": size must be an integer from 1 to ${poolSizeMax}, got ${size}`)
+    throw new RangeError(
+      `Cannot define pool "${name}": size must be an integer from 1 to ${poolSizeMax}, got ${size}`,
+    )
   }
   if (!strategies.includes(strategy)) {
-    throw new TypeError(`Cannot define pool "${name}": strategy must be one of ${strategies.join(', ')}, got "${strategy}"`)
+    throw new TypeError(
+      `Cannot define pool "${name}": strategy must be one of ${strategies.join(', ')}, got "${strategy}"`,
+    )
   }
   if ((strategy === 'consistent-hash') !== (typeof options.hashKey === 'function')) {
     throw new TypeError(
@@ -106,7 +116,10 @@ export function pool<M extends MessageDefs, I>(
     own: {},
     options: { supervision, mailbox, input: workerOptions.input },
     // The number of parameters says whether a start takes an input: as many as the worker's.
-    setup: workerSetup.length >= 2 ? (context, input) => start(plan, context, input) : (context) => start(plan, context),
+    setup:
+      workerSetup.length >= 2
+        ? (context, input) => start(plan, context, input)
+        : (context) => start(plan, context),
     children: [],
   }
   return Object.freeze({ name, protocol: definition.protocol, body: Object.freeze(body) })
@@ -252,7 +265,8 @@ class PoolRouter {
     const { kernel, kind, path } = cell
     const error = makeError({ path, type: envelope.message.type })
     if (envelope.call !== null) envelope.call.fail(error)
-    else if (reason === 'invalid') kernel.log.error({ path, code: error.code, type: envelope.message.type }, error.message)
+    else if (reason === 'invalid')
+      kernel.log.error({ path, code: error.code, type: envelope.message.type }, error.message)
     kernel.hooks.deadLetter(envelope, reason, kind, path)
   }
 

@@ -7,6 +7,7 @@ export class RestartWindow {
   readonly #restarts: number
   readonly #withinMs: number
   #times: number[] = []
+  #unlimited = 0
 
   constructor(restarts: number, withinMs: number) {
     this.#restarts = restarts
@@ -18,9 +19,17 @@ export class RestartWindow {
     return this.#times
   }
 
+  /** Restarts within the window; without a limit, all so far. */
+  get count(): number {
+    return this.#times.length + this.#unlimited
+  }
+
   /** Notes a restart at `nowMs`. False: it was one too many. Without a limit nothing is kept. */
   add(nowMs: number): boolean {
-    if (this.#restarts === Number.POSITIVE_INFINITY) return true
+    if (this.#restarts === Number.POSITIVE_INFINITY) {
+      this.#unlimited++
+      return true
+    }
     const oldest = nowMs - this.#withinMs
     let gone = 0
     while (gone < this.#times.length && (this.#times[gone] as number) < oldest) gone++

@@ -62,6 +62,8 @@ export type SupervisorEffect =
       readonly limit: number
       readonly delayMs: number
     }
+  /** For the log: it failed while its turn to go down with its siblings had not come yet. Not counted. */
+  | { readonly type: 'joined'; readonly child: string }
   /** The supervisor itself fails: too many restarts, or a decision to escalate. */
   | { readonly type: 'fail'; readonly because: 'limit' | 'escalate'; readonly history: readonly number[] }
 
@@ -139,7 +141,7 @@ export class SupervisorCore {
   }
 
   #failed(input: SupervisorInput & { readonly type: 'failed' }, nowMs: number): readonly SupervisorEffect[] {
-    if (this.#goesDownAnyway(input.child)) return nothing
+    if (this.#goesDownAnyway(input.child)) return [{ type: 'joined', child: input.child }]
     const decision = decide(input.policy, input.error)
     if (decision === 'escalate') {
       return this.#giveUp(input.child, 'escalate', [])
@@ -182,7 +184,7 @@ export class SupervisorCore {
     const report: SupervisorEffect = {
       type: 'restarting',
       child,
-      count: window.history.length,
+      count: window.count,
       limit: this.#intensity.restarts,
       delayMs: trouble.delayMs,
     }

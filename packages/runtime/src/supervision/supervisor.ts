@@ -229,6 +229,12 @@ export class Supervisor implements Family {
         this.#hooks.restarting({ cell: child, failure: this.#failures?.get(child.name), count, limit, delayMs })
         return
       }
+      case 'joined': {
+        const { error, messageType: type } = this.#failures?.get(child.name) ?? {}
+        const text = `${child.path} failed while its siblings were taken down: ${error?.message ?? 'for no reason given'}`
+        child.kernel.log.error({ path: child.path, type, err: error }, text)
+        return
+      }
       case 'suspend':
         child.suspend(() => this.#step({ type: 'suspended', child: child.name }))
         return

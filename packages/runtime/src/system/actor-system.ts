@@ -86,7 +86,13 @@ export interface ActorSystem extends AsyncDisposable {
   readonly events: EventStream<SystemEvents>
   readonly registry: Registry
   readonly coordinatedShutdown: CoordinatedShutdown
+  /**
+   * The metrics this system was given. What is counted per message is counted in plain integers: call `collectMetrics()`
+   * before you read them.
+   */
   readonly metrics: Metrics
+  /** Brings `metrics` up to date. O(definitions). */
+  readonly collectMetrics: () => void
   /** An unbound ref: finds whoever lives at `path` at each send. */
   readonly ref: <M extends MessageDefs>(protocol: Protocol<M>, path: string) => ActorRef<M>
   /** A ref bound to the actor that lives at `path` now, or `undefined`. */
@@ -162,6 +168,8 @@ class SystemImpl implements InternalSystem {
   readonly #rootCell: Cell
   readonly #held: Disposable[] = []
   readonly #guardians: Cell[] = []
+  /** What `metrics` has been told so far, by name of the definition. */
+  readonly #told = new Map<string, { readonly spawned: number; readonly messages: number }>()
   #terminate: (report: ShutdownReport) => void = ignore
   #startFailed: ((error: Error) => void) | undefined
   /** Why the tree did not come up. */
@@ -263,7 +271,26 @@ class SystemImpl implements InternalSystem {
   }
 
   status(): SystemStatus {
-    return { name: this.name, counters: { ...this.kernel.counters }, tree: actorStatus(this.#rootCell) }
+    return { name: this.name, counters: { ...this.kernel.counters, messages: sumOfMessages(this.kernel) }, tree: actorStatus(this.#rootCell) }
+  }
+
+  collectMetrics(): void {
+    // Several definitions may go by one name: they are one series.
+    const sums = new Map<string, { living: number; spawned: number; messages: number }>()
+    for (const { counters, name } of this.kernel.kinds) {
+      const sum = sums.get(name) ?? { living: 0, spawned: 0, messages: 0 }
+      sum.living += counters.living
+      sum.spawned += counters.spawned
+      sum.messages += counters.messages
+      sums.set(name, sum)
+    }
+    for (const [type, sum] of sums) {
+      const told = this.#told.get(type) ?? { spawned: 0, messages: 0 }
+      this.metrics.gauge('understudy_actors', { type }).set(sum.living)
+      this.metrics.counter('understudy_spawned_total', { type }).add(sum.spawned - told.spawned)
+      this.metrics.counter('understudy_messages_total', { type }).add(sum.messages - told.messages)
+      this.#told.set(type, sum)
+    }
   }
 
   deadLetters(): readonly DeadLetter[] {
@@ -438,6 +465,13 @@ class SystemImpl implements InternalSystem {
     if (context.live) context.cell.crash(toError(error))
     return true
   }
+}
+
+/** Counted per definition, so that the hot path touches one counter a turn. */
+function sumOfMessages(kernel: Kernel): number {
+  let sum = 0
+  for (const { counters } of kernel.kinds) sum += counters.messages
+  return sum
 }
 
 function actorStatus(cell: Cell): ActorStatus {

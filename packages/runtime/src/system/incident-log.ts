@@ -85,7 +85,7 @@ export class IncidentLog {
       const why = error === undefined ? 'stopped by itself' : `crashed${messageType === undefined ? '' : ` on "${messageType}"`}`
       const when = delayMs > 0 ? ` in ${Math.round(delayMs)} ms` : ''
       const again = sameMessage >= poisonAt ? `; "${messageType}" crashed it ${sameMessage} times within the window` : ''
-      return `${path} ${why}: restart ${count} of ${limit}${when}${again}`
+      return `${path} ${why}: restart ${count}${limit === Number.POSITIVE_INFINITY ? '' : ` of ${limit}`}${when}${again}`
     })
   }
 
@@ -122,7 +122,7 @@ export class IncidentLog {
     const nowMs = this.#clock.monotonicMs()
     const { withinMs } = cell.parent?.kind.intensity ?? defaultIntensity
     times.push(nowMs)
-    while (times.length > crashesCounted || (times[0] ?? nowMs) <= nowMs - withinMs) times.shift()
+    while (times.length > crashesCounted || (times[0] ?? nowMs) < nowMs - withinMs) times.shift()
     byType.set(messageType, times)
     return times.length
   }

@@ -1,0 +1,161 @@
+/** Nodes on virtual time and a network in memory: a whole cluster in one test, the same each time. */
+import { memoryNetwork, startNode, type ClusterNode, type MemoryNetwork, type NodeOptions, type Transport } from '@understudy/cluster'
+import type { Logger } from '@understudy/runtime'
+import { virtualPlatform, type LoggedLine, type VirtualPlatform } from '@understudy/runtime/testkit'
+
+export interface VirtualCluster extends AsyncDisposable {
+  readonly platform: VirtualPlatform
+  readonly network: MemoryNetwork
+  /** Starts a node named `name` at `addressOf(name)`. `seeds` are names. */
+  readonly start: (name: string, options?: StartOptions) => Promise<ClusterNode>
+  readonly addressOf: (name: string) => string
+  /** Lets virtual time pass until `promise` has settled, and returns how. */
+  readonly outcome: <T>(promise: Promise<T>) => Promise<Outcome<T>>
+  /** As `outcome`, for a promise that must not be rejected. */
+  readonly result: <T>(promise: Promise<T>) => Promise<T>
+  /** Lets time pass until `ready`. Throws when it does not come within `withinMs`. */
+  readonly until: (ready: () => boolean, withinMs?: number) => Promise<void>
+  readonly advance: (ms: number) => Promise<void>
+  /** As `kill -9` does: nothing of the node is heard again. */
+  readonly crash: (node: ClusterNode) => void
+  /** What a node logged, all its lives together. */
+  readonly logOf: (name: string) => readonly LoggedLine[]
+  /** What all shutdowns at the end reported as hung or failed. */
+  readonly stop: () => Promise<void>
+}
+
+export interface StartOptions extends Omit<Partial<NodeOptions>, 'name' | 'seeds'> {
+  readonly seeds?: readonly string[] | undefined
+  /** The wall clock of this node, in milliseconds. @default the cluster's */
+  readonly wallMs?: number | undefined
+}
+
+export type Outcome<T> = { readonly value: T } | { readonly error: Error & { readonly code?: string } }
+
+const ports = new Map<string, number>()
+
+export function virtualCluster(options: Partial<NodeOptions> = {}): VirtualCluster {
+  const platform = virtualPlatform()
+  const { clock } = platform
+  const network = memoryNetwork({
+    schedule: queueMicrotask,
+    setTimer: (delayMs, fire) => {
+      const timer = clock.setTimer(clock.monotonicMs() + delayMs, fire)
+      return () => timer.cancel()
+    },
+  })
+  const nodes = new Map<ClusterNode, { dead: boolean }>()
+  const logs = new Map<string, LoggedLine[]>()
+  let stopped = false
+
+  function addressOf(name: string): string {
+    if (!ports.has(name)) ports.set(name, 7_001 + ports.size)
+    return `ws://127.0.0.1:${ports.get(name)}`
+  }
+
+  async function start(name: string, own: StartOptions = {}): Promise<ClusterNode> {
+    const life = { dead: false }
+    const lines = logs.get(name) ?? []
+    logs.set(name, lines)
+    const { seeds = [], wallMs, ...rest } = own
+    const nodeClock = wallMs === undefined ? clock : { ...clock, wallMs: () => wallMs }
+    const linkLimits = {
+      frameBytesMax: rest.frameBytesMax ?? options.frameBytesMax,
+      outboundBytesMax: rest.outboundBytesMax ?? options.outboundBytesMax,
+    }
+    const starting = startNode({
+      isolation: 'codec',
+      handleSignals: false,
+      shutdownMs: 2_000,
+      ...options,
+      ...rest,
+      name,
+      listen: rest.listen ?? addressOf(name),
+      seeds: seeds.map(addressOf),
+      platform: { ...platform, clock: nodeClock, log: keepingLogger(lines) },
+      transport: rest.transport ?? mortal(network.transport(name, linkLimits), life),
+    })
+    const node = await result(starting)
+    nodes.set(node, life)
+    return node
+  }
+
+  async function outcome<T>(promise: Promise<T>): Promise<Outcome<T>> {
+    let settled: Outcome<T> | undefined
+    promise.then(
+      (value) => (settled = { value }),
+      (error: Error) => (settled = { error }),
+    )
+    await until(() => settled !== undefined, 120_000)
+    return settled as unknown as Outcome<T>
+  }
+
+  async function result<T>(promise: Promise<T>): Promise<T> {
+    await outcome(promise)
+    return promise
+  }
+
+  async function until(ready: () => boolean, withinMs = 60_000): Promise<void> {
+    const untilMs = clock.monotonicMs() + withinMs
+    await platform.settle()
+    while (!ready()) {
+      const nextMs = platform.nextTimerAtMs()
+      if (nextMs === undefined || nextMs > untilMs) throw new Error(`It did not come to pass within ${withinMs} ms`)
+      await platform.advance(Math.max(0, nextMs - clock.monotonicMs()))
+    }
+  }
+
+  async function stop(): Promise<void> {
+    if (stopped) return
+    stopped = true
+    for (const node of nodes.keys()) await result(node.shutdown())
+  }
+
+  return {
+    platform,
+    network,
+    start,
+    addressOf,
+    outcome,
+    result,
+    until,
+    advance: (ms) => platform.advance(ms),
+    crash: (node) => {
+      const life = nodes.get(node)
+      if (life !== undefined) life.dead = true
+      network.crash(node.name)
+    },
+    logOf: (name) => logs.get(name) ?? [],
+    stop,
+    [Symbol.asyncDispose]: stop,
+  }
+}
+
+/** A dead node's dials go nowhere: its actors go on in this process, but nobody hears of them. */
+function mortal(transport: Transport, life: { readonly dead: boolean }): Transport {
+  return {
+    listen: transport.listen,
+    dial: (address, dialOptions) =>
+      life.dead
+        ? new Promise((_resolve, reject) => {
+            dialOptions?.signal?.addEventListener('abort', () => reject(new Error('the node is dead')))
+          })
+        : transport.dial(address, dialOptions),
+  }
+}
+
+function keepingLogger(lines: LoggedLine[], bound: Readonly<Record<string, unknown>> = {}): Logger {
+  const write = (level: LoggedLine['level']) => (fields: Readonly<Record<string, unknown>>, message: string) => {
+    lines.push({ level, fields: { ...bound, ...fields }, message })
+  }
+  return {
+    trace: () => undefined,
+    debug: write('debug'),
+    info: write('info'),
+    warn: write('warn'),
+    error: write('error'),
+    fatal: write('fatal'),
+    child: (fields) => keepingLogger(lines, { ...bound, ...fields }),
+    isLevelEnabled: () => true,
+  } as Logger
+}
