@@ -2,7 +2,17 @@
 import { actor, ask, isActorError, protocol, reject, supervisor, type Rejected } from '@understudy/runtime'
 import { test } from 'tap'
 import Type from 'typebox'
-import { codeOf, gate, heard, living, logged, onStage, puppet, watched, watchedCode } from '../support/runtime.ts'
+import {
+  codeOf,
+  gate,
+  heard,
+  living,
+  logged,
+  onStage,
+  puppet,
+  watched,
+  watchedCode,
+} from '../support/runtime.ts'
 
 const play = (step: string) => ({ type: 'do', step }) as const
 const question = (step: string) => ({ type: 'ask', step }) as const
@@ -65,7 +75,9 @@ for (const late of [false, true]) {
       t.match(error.message, /crash.*boom/)
       t.equal((error as { cause?: unknown }).cause, undefined, 'the message crosses, the stack does not')
       t.equal(await ref.ask({ type: 'add', by: 1 }), 1, 'fresh state')
-      t.match(restarts, [{ path: '/user/a', messageType: 'crash', error: { message: 'boom' }, count: 1, limit: 3 }])
+      t.match(restarts, [
+        { path: '/user/a', messageType: 'crash', error: { message: 'boom' }, count: 1, limit: 3 },
+      ])
       t.match(logged(system, 'error'), [/\/user\/a crashed on "crash": restart 1 of 3/])
     })
   })
@@ -176,14 +188,17 @@ void test('S3.1 a throw in setup is a failed start: counted, reported with its c
       const failed = heard(system, 'actor-failed')
       const ref = system.spawn(
         'a',
-        puppet({}, {
-          setup: () => {
-            starts++
-            const error = new Error(`start ${starts}`)
-            if (late) return Promise.resolve().then(() => Promise.reject(error))
-            throw error
+        puppet(
+          {},
+          {
+            setup: () => {
+              starts++
+              const error = new Error(`start ${starts}`)
+              if (late) return Promise.resolve().then(() => Promise.reject(error))
+              throw error
+            },
           },
-        }),
+        ),
         { restart: 'permanent', onError: [['RUNTIME_START_FAILED', { minMs: 1, maxMs: 1, jitter: 0 }]] },
       )
       const asked = watched(ref.ask(question('x'), { timeoutMs: 60_000 }))
@@ -191,7 +206,10 @@ void test('S3.1 a throw in setup is a failed start: counted, reported with its c
       await system.platform.advance(100)
       t.equal(starts, 4, 'three restarts are borne')
       t.equal(watchedCode(asked), 'RUNTIME_ACTOR_STOPPED')
-      t.match(failed[0], { path: '/user/a', error: { code: 'RUNTIME_START_FAILED', cause: { message: 'start 4' } } })
+      t.match(failed[0], {
+        path: '/user/a',
+        error: { code: 'RUNTIME_START_FAILED', cause: { message: 'start 4' } },
+      })
       t.same(exits, [1])
     })
   }
@@ -202,10 +220,17 @@ void test('S3.1 setup that returns no handlers is a failed start that says what 
     const failed = heard(system, 'actor-failed')
     const broken = actor(Account, () => ({ add: () => 1 }) as never)
     system.spawn('a', broken, { restart: 'temporary' })
-    system.spawn('b', actor(Account, () => undefined as never), { restart: 'temporary' })
+    system.spawn(
+      'b',
+      actor(Account, () => undefined as never),
+      { restart: 'temporary' },
+    )
     await system.platform.settle()
     t.same(living(system), [])
-    t.match(failed.map(({ error }) => error.message), [/no handler for "refuse"/, /must return an object/])
+    t.match(
+      failed.map(({ error }) => error.message),
+      [/no handler for "refuse"/, /must return an object/],
+    )
   })
 })
 
@@ -219,7 +244,9 @@ void test('S3.1 a floating ask that fails is laid at the door of its actor, and 
       puppet({
         float: (ctx) => {
           // Caught here so that the test process lives; the platform is told of it as Node would.
-          ctx.ask(target, question('hang'), { timeoutMs: 60_000 }).catch((error: unknown) => captured.push(error))
+          ctx
+            .ask(target, question('hang'), { timeoutMs: 60_000 })
+            .catch((error: unknown) => captured.push(error))
         },
         boom: () => {
           throw new Error('boom')
@@ -232,7 +259,11 @@ void test('S3.1 a floating ask that fails is laid at the door of its actor, and 
     t.match(captured, [{ code: 'RUNTIME_RESTARTED' }])
     t.equal(platform.unhandled(captured[0]), true)
     await platform.settle()
-    t.same(living(system), ['/user/target running#0', '/user/a running#1'], 'the next incarnation is not to blame')
+    t.same(
+      living(system),
+      ['/user/target running#0', '/user/a running#1'],
+      'the next incarnation is not to blame',
+    )
     ref.tell(play('float'))
     await platform.settle()
     await system.stop(target, 'kill')

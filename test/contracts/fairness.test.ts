@@ -1,12 +1,24 @@
 /** Semantics, section 11: fairness of the loop. */
-import { actor, ask, child, createSystem, protocol, supervisor, tell, type Platform } from '@understudy/runtime'
+import {
+  actor,
+  ask,
+  child,
+  createSystem,
+  protocol,
+  supervisor,
+  tell,
+  type Platform,
+} from '@understudy/runtime'
 import { virtualPlatform } from '@understudy/runtime/testkit'
 import { test } from 'tap'
 import Type from 'typebox'
 import { onStage, Puppet, puppet, watched } from '../support/runtime.ts'
 import { sourceModule } from '../support/source-module.ts'
 
-const { Cell } = await sourceModule<typeof import('../../packages/runtime/src/actor/cell.ts')>('runtime', 'actor/cell')
+const { Cell } = await sourceModule<typeof import('../../packages/runtime/src/actor/cell.ts')>(
+  'runtime',
+  'actor/cell',
+)
 
 type RunQueue = ReturnType<Platform['scheduler']['makeRunQueue']>
 type Ready = NonNullable<ReturnType<RunQueue['next']>>
@@ -52,7 +64,7 @@ class TestScheduler {
   /** Pumps until there is nothing to do or the pump has yielded `yields` times more, with time for promises between. */
   async run(yields = Number.POSITIVE_INFINITY): Promise<void> {
     const until = this.yields + yields
-    for (let quiet = 0; quiet < 3 && this.yields < until; ) {
+    for (let quiet = 0; quiet < 3 && this.yields < until;) {
       if (this.ready.length > 0 || !this.#idle) {
         quiet = 0
         this.pump()
@@ -65,7 +77,9 @@ class TestScheduler {
 const Ball = protocol('ball', { hit: tell(), count: ask(Type.Integer()) })
 
 /** Two actors that volley for ever; `late` awaits between two hits. */
-async function volley(late: boolean): Promise<{ readonly hits: () => number; readonly scheduler: TestScheduler }> {
+async function volley(
+  late: boolean,
+): Promise<{ readonly hits: () => number; readonly scheduler: TestScheduler }> {
   const scheduler = new TestScheduler()
   let hits = 0
   const player = (other: string) =>
@@ -118,7 +132,12 @@ void test('S11.1 a yield comes within 16,000 messages of one long mailbox, and t
   let hits = 0
   const creating = createSystem(
     'fair',
-    supervisor({}, [child('a', actor(Ball, () => ({ hit: () => void hits++, count: () => hits })))]),
+    supervisor({}, [
+      child(
+        'a',
+        actor(Ball, () => ({ hit: () => void hits++, count: () => hits })),
+      ),
+    ]),
     { platform: scheduler.platform(), isolation: 'reference' },
   )
   await scheduler.run()
@@ -162,10 +181,14 @@ void test('S11.1 on a real queue timers get their turn beside actors that volley
           return late ? Promise.resolve().then(next) : next()
         },
       })
-    const system = await createSystem('fair', supervisor({}, [child('a', player('b')), child('b', player('a'))]), {
-      platform,
-      isolation: 'reference',
-    })
+    const system = await createSystem(
+      'fair',
+      supervisor({}, [child('a', player('b')), child('b', player('a'))]),
+      {
+        platform,
+        isolation: 'reference',
+      },
+    )
     system.ref(Puppet, '/user/a').tell({ type: 'do', step: 'hit' })
     // If the loop starved, this would never come and the file would run into its timeout.
     await new Promise<void>((resolve) => setTimeout(resolve, 1))
@@ -181,7 +204,10 @@ void test('S11.1 a turn ends after 512 sends of its cell, and the others have th
     undefined,
     async (system) => {
       const order: string[] = []
-      const drain = system.spawn('sink', actor(Ball, () => ({ hit: () => undefined, count: () => 0 })))
+      const drain = system.spawn(
+        'sink',
+        actor(Ball, () => ({ hit: () => undefined, count: () => 0 })),
+      )
       const burst = (name: string) =>
         puppet({
           burst: (ctx) => {
@@ -250,33 +276,33 @@ void test('S11.1 system cells come first, and again after each yield', async (t)
   const system = await creating
   const plain = system.spawn('plain', puppet({ go: () => undefined }))
   await scheduler.run()
-  const { fifoRunQueue } = await sourceModule<typeof import('../../packages/runtime/src/platform/fifo-run-queue.ts')>(
-    'runtime',
-    'platform/fifo-run-queue',
-  )
+  const { fifoRunQueue } = await sourceModule<
+    typeof import('../../packages/runtime/src/platform/fifo-run-queue.ts')
+  >('runtime', 'platform/fifo-run-queue')
   // The queue of a real machine, by hand: who was pushed last comes first when it is a system cell.
   const queue = fifoRunQueue(() => undefined)
   const cells = [0, 1, 2, 3].map((n) => ({ nextReady: null, isSystem: n % 2 === 1, n }))
   for (const cell of cells) queue.push(cell)
   const order = []
-  for (let cell = queue.next(); cell !== null; cell = queue.next()) order.push((cell as unknown as { n: number }).n)
+  for (let cell = queue.next(); cell !== null; cell = queue.next())
+    order.push((cell as unknown as { n: number }).n)
   t.same(order, [1, 3, 0, 2])
   t.ok(plain instanceof Cell && !plain.isSystem)
   const guardian = (system as unknown as { readonly systemCell: InstanceType<typeof Cell> }).systemCell
   t.equal(guardian.isSystem, true)
-  const inner = guardian.makeFamily().spawn(
-    'heartbeat',
-    puppet({ go: () => undefined }) as never,
-    undefined,
-    guardian.policy,
-  )
+  const inner = guardian
+    .makeFamily()
+    .spawn('heartbeat', puppet({ go: () => undefined }) as never, undefined, guardian.policy)
   t.equal(inner.isSystem, true, 'and so are its children')
   await scheduler.run()
   scheduler.turns.length = 0
   plain.tell({ type: 'do', step: 'go' })
   ;(inner.ref as unknown as typeof plain).tell({ type: 'do', step: 'go' })
   await scheduler.run()
-  t.same(scheduler.turns.map((cell) => cell.isSystem), [true, false])
+  t.same(
+    scheduler.turns.map((cell) => cell.isSystem),
+    [true, false],
+  )
   const ended = watched(system.shutdown())
   await scheduler.run()
   await new Promise<void>((resolve) => setImmediate(resolve))

@@ -33,7 +33,10 @@ void test('S2.1 one message at a time: the next handler starts only after the pr
       got.push(`${name} out ${inside}`)
       inside--
     }
-    const ref = system.spawn('a', puppet({ one: () => step('one'), two: () => step('two'), three: () => step('three') }))
+    const ref = system.spawn(
+      'a',
+      puppet({ one: () => step('one'), two: () => step('two'), three: () => step('three') }),
+    )
     for (const name of ['one', 'two', 'three']) ref.tell(play(name))
     await system.platform.settle()
     t.same(got, ['one in 1', 'one out 1', 'two in 1', 'two out 1', 'three in 1', 'three out 1'])
@@ -110,7 +113,10 @@ void test('S2.2 control never waits: stop reaches an actor whose handler awaits,
     await system.platform.settle()
     t.equal(stopped.state, 'resolved')
     t.same(seen, ['aborted'])
-    t.same(ended.map(({ reason }) => reason), ['stopped'])
+    t.same(
+      ended.map(({ reason }) => reason),
+      ['stopped'],
+    )
     t.equal(watchedCode(answer), 'RUNTIME_ACTOR_STOPPED')
     t.same(logged(system, 'error'), [], 'an AbortError of our own signal is a stop, not a crash')
   })
@@ -186,7 +192,11 @@ void test('S2.3 concurrent messages: run beside a handler that awaits; others wa
     const ref = system.spawn('a', puppet({ slow: () => door.passed, get: () => 7, later: async () => 8 }))
     const slow = watched(ref.ask(question('slow')))
     await system.platform.settle()
-    const answers = [watched(ref.ask(beside('get'))), watched(ref.ask(beside('later'))), watched(ref.ask(question('get')))]
+    const answers = [
+      watched(ref.ask(beside('get'))),
+      watched(ref.ask(beside('later'))),
+      watched(ref.ask(question('get'))),
+    ]
     const behind = watched(ref.ask(beside('get')))
     await system.platform.settle()
     t.equal(answers[0]?.value, 7)
@@ -243,13 +253,19 @@ void test('S2.3 concurrent messages: one that crashes fails every ask in progres
     await system.platform.settle()
     const crashed = watched(ref.ask(beside('boom')))
     await system.platform.settle()
-    t.same([...hung, crashed].map(watchedCode), Array.from({ length: 3 }, () => 'RUNTIME_ACTOR_CRASHED'))
+    t.same(
+      [...hung, crashed].map(watchedCode),
+      Array.from({ length: 3 }, () => 'RUNTIME_ACTOR_CRASHED'),
+    )
     t.same(living(system), ['/user/a running#1'])
     const again = [watched(ref.ask(question('hang'))), watched(ref.ask(beside('hang')))]
     await system.platform.settle()
     const late = watched(ref.ask(beside('late')))
     await system.platform.settle()
-    t.same([...again, late].map(watchedCode), Array.from({ length: 3 }, () => 'RUNTIME_ACTOR_CRASHED'))
+    t.same(
+      [...again, late].map(watchedCode),
+      Array.from({ length: 3 }, () => 'RUNTIME_ACTOR_CRASHED'),
+    )
     t.equal(await ref.ask(question('get')), 1)
   })
 })
@@ -263,10 +279,16 @@ void test('S2.3 concurrent messages: wait while setup awaits, and are not refuse
     ref.tell(play('get'))
     const third = watched(ref.ask(beside('get')))
     await system.platform.settle()
-    t.same([...answers, third].map(({ state }) => state), ['open', 'open', 'open'])
+    t.same(
+      [...answers, third].map(({ state }) => state),
+      ['open', 'open', 'open'],
+    )
     door.open()
     await system.platform.settle()
-    t.same([...answers, third].map(({ value }) => value), [1, 1, 1])
+    t.same(
+      [...answers, third].map(({ value }) => value),
+      [1, 1, 1],
+    )
   })
 })
 
@@ -277,7 +299,10 @@ void test('S2.3 concurrent messages: those in progress are let finish before a s
     const ref = system.spawn(
       'a',
       puppet(
-        { first: () => doors[0]?.passed.then(() => 'first'), second: () => doors[1]?.passed.then(() => 'second') },
+        {
+          first: () => doors[0]?.passed.then(() => 'first'),
+          second: () => doors[1]?.passed.then(() => 'second'),
+        },
         { setup: (ctx) => ctx.defer(() => void seen.push('defer')) },
       ),
     )
@@ -405,7 +430,10 @@ void test('S2.4 ctx.pipe: a rejection without onError crashes the actor, and so 
       ref.tell(play(step))
       await system.platform.settle()
     }
-    t.same(restarts.map(({ error }) => error?.name), ['Error', 'TypeError', 'Error'])
+    t.same(
+      restarts.map(({ error }) => error?.name),
+      ['Error', 'TypeError', 'Error'],
+    )
     t.same(living(system), ['/user/a running#3'])
   })
 })
@@ -441,7 +469,10 @@ async function cycleOf(system: TestSystem, names: readonly string[]): Promise<Ca
       { restart: 'temporary' },
     )
   }
-  void system.ref(Puppet, `/user/${names[0]}`).ask(question('go')).catch(() => undefined)
+  void system
+    .ref(Puppet, `/user/${names[0]}`)
+    .ask(question('go'))
+    .catch(() => undefined)
   await system.platform.settle()
   return errors[0] as CallCycleError
 }
@@ -452,7 +483,10 @@ for (const names of [['a'], ['a', 'b'], ['a', 'b', 'c']]) {
       const error = await cycleOf(system, names)
       t.ok(isActorError(error, 'RUNTIME_CALL_CYCLE'))
       const path = error.details['path'] as readonly { readonly path: string; readonly messageType: string }[]
-      t.same(path.map((link) => link.path).sort(), names.map((name) => `/user/${name}`))
+      t.same(
+        path.map((link) => link.path).sort(),
+        names.map((name) => `/user/${name}`),
+      )
       t.same(new Set(path.map((link) => link.messageType)), new Set(['ask']))
       for (const name of names) t.match(error.message, `/user/${name}`)
       t.equal(system.platform.clock.monotonicMs(), 0, 'no time has passed')
@@ -471,7 +505,10 @@ void test('S2.5 call cycles: the asker outside gets ActorCrashed at once, not a 
 void test('S2.5 call cycles: after an await, and through ctx.client, the chain is still known', async (t) => {
   await onStage(t, undefined, async (system) => {
     const seen: string[] = []
-    const a = system.spawn('a', puppet({ go: (ctx) => ctx.client(ctx.ref(Puppet, '/user/b')).ask({ step: 'back' }), get: () => 1 }))
+    const a = system.spawn(
+      'a',
+      puppet({ go: (ctx) => ctx.client(ctx.ref(Puppet, '/user/b')).ask({ step: 'back' }), get: () => 1 }),
+    )
     system.spawn(
       'b',
       puppet({
@@ -495,7 +532,10 @@ void test('S2.5 call cycles: none where R1 does not hold the target: concurrent 
       puppet({
         go: (ctx) => ctx.ask(ctx.ref(Puppet, '/user/b'), question('beside')),
         requested: (ctx) =>
-          ctx.request(ctx.ref(Puppet, '/user/b'), question('plain'), (value) => ({ type: 'self', step: String(value) })),
+          ctx.request(ctx.ref(Puppet, '/user/b'), question('plain'), (value) => ({
+            type: 'self',
+            step: String(value),
+          })),
         told: (ctx) => {
           ctx.tell(ctx.ref(Puppet, '/user/b'), play('plain'))
         },
@@ -615,7 +655,10 @@ void test('S2.6 handlerTimeoutMs: counts for setup too, and not for a handler th
     const hang = new Promise<void>(() => undefined)
     const ref = system.spawn(
       'a',
-      puppet({ get: () => 1 }, { handlerTimeoutMs: 500, setup: () => (++starts === 1 ? hang : Promise.resolve()) }),
+      puppet(
+        { get: () => 1 },
+        { handlerTimeoutMs: 500, setup: () => (++starts === 1 ? hang : Promise.resolve()) },
+      ),
     )
     const answer = watched(ref.ask(question('get')))
     await system.platform.advance(500)
@@ -630,7 +673,10 @@ void test('S2.6 handlerTimeoutMs: off by default', async (t) => {
   const Slow = protocol('slow', { wait: ask(Type.Integer()) })
   await onStage(t, undefined, async (system) => {
     const door = gate<number>()
-    const ref = system.spawn('a', actor(Slow, () => ({ wait: () => door.passed })))
+    const ref = system.spawn(
+      'a',
+      actor(Slow, () => ({ wait: () => door.passed })),
+    )
     const answer = watched(ref.ask({ type: 'wait' }, { timeoutMs: 10_000_000 }))
     await system.platform.advance(3_600_000)
     t.equal(answer.state, 'open')

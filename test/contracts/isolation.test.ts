@@ -57,6 +57,21 @@ void test('S13.1 "reference" passes what was sent, "freeze" freezes it, "codec" 
   })
 })
 
+void test('S13.1 "codec": what the sender writes afterwards reaches nobody', async (t) => {
+  await eachIsolation(t, ['reference', 'codec'], async (isolation, ref) => {
+    const item = { list: [1], bytes: new Uint8Array([1]) }
+    ref.tell({ type: 'put', item })
+    item.list.push(2)
+    item.bytes[0] = 9
+    const seen = (await ref.ask({ type: 'take' })) as typeof item
+    const [list, byte] = isolation === 'codec' ? [[1], 1] : [[1, 2], 9]
+    t.same([seen.list, seen.bytes[0]], [list, byte], isolation)
+    seen.list.push(3)
+    const again = (await ref.ask({ type: 'take' })) as typeof item
+    t.equal(again.list.length, isolation === 'codec' ? 1 : 3, `${isolation}: nor what the asker writes into a reply`)
+  })
+})
+
 void test('S13.1 "freeze" freezes what hangs on something frozen by somebody else', async (t) => {
   await eachIsolation(t, ['freeze'], async (_isolation, ref) => {
     const inner = { count: 1 }

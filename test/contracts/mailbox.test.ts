@@ -288,6 +288,45 @@ void test('S10.1 a priority mailbox is stable within a priority, bounded or not'
   })
 })
 
+void test('S10.1 drop-old keeps the order behind what it may not drop, with priorities too', async (t) => {
+  const Friend = protocol('friend', {})
+  await onStage(t, undefined, async (system) => {
+    const seen: string[] = []
+    const { passed, open } = gate()
+    const friend = system.spawn('friend', actor(Friend, () => ({})))
+    const options = {
+      own: { gone: tell() },
+      priority: { urgent: 1 },
+      mailbox: { messagesMax: 2, overflow: 'drop-old' },
+    } as const
+    const ref = system.spawn(
+      'queue',
+      actor(Queue, options, (ctx) => {
+        ctx.watch(friend, () => ({ type: 'gone' }))
+        return {
+          hold: () => passed,
+          note: ({ text }) => void seen.push(text),
+          urgent: ({ text }) => void seen.push(text),
+          lazy: () => undefined,
+          question: () => '',
+          gone: () => void seen.push('gone'),
+        }
+      }),
+    )
+    ref.tell({ type: 'hold' })
+    await system.platform.settle()
+    await system.stop(friend)
+    for (const text of ['1', '2', '3']) ref.tell({ type: 'note', text })
+    ref.tell({ type: 'urgent', text: 'first' })
+    open()
+    await system.platform.settle()
+    t.same(seen, ['first', 'gone'])
+    ref.tell({ type: 'note', text: '4' })
+    await system.platform.settle()
+    t.same(seen.slice(2), ['4'])
+  })
+})
+
 void test('S10.2 room resolves below the low-water mark, for all who wait', async (t) => {
   await held(t, { mailbox: { messagesMax: 10, lowWater: 3 } }, async ({ system, ref, open }) => {
     for (let i = 0; i < 2; i++) ref.tell({ type: 'note', text: 'x' })
@@ -305,6 +344,24 @@ void test('S10.2 room resolves below the low-water mark, for all who wait', asyn
       waits.map(({ state }) => state),
       ['resolved', 'resolved'],
     )
+  })
+})
+
+void test('S10.2 room stays shut as long as the low-water mark is not reached', async (t) => {
+  await onStage(t, undefined, async (system) => {
+    const gates = [gate(), gate(), gate()]
+    let next = 0
+    const ref = system.spawn('a', puppet({ hold: () => gates[next++]?.passed }, { mailbox: { messagesMax: 9, lowWater: 2 } }))
+    for (let i = 0; i < 4; i++) ref.tell({ type: 'do', step: 'hold' })
+    await system.platform.settle()
+    const room = watched(ref.room())
+    gates[0]?.open()
+    await system.platform.settle()
+    t.equal(room.state, 'open', 'two wait')
+    gates[1]?.open()
+    await system.platform.settle()
+    t.equal(room.state, 'resolved', 'one waits')
+    gates[2]?.open()
   })
 })
 

@@ -28,7 +28,8 @@ void test('S1.1 FIFO per sender and receiver: tells and asks of one actor arrive
       puppet({
         go: (ctx) => {
           for (const n of numbers(1_500)) {
-            if (n % 3 === 0) void ctx.ask(target, { type: 'put_and_count', from: 'a', n }).catch(() => undefined)
+            if (n % 3 === 0)
+              void ctx.ask(target, { type: 'put_and_count', from: 'a', n }).catch(() => undefined)
             else ctx.tell(target, { type: 'put', from: 'a', n })
           }
         },
@@ -36,7 +37,10 @@ void test('S1.1 FIFO per sender and receiver: tells and asks of one actor arrive
     )
     sender.tell({ type: 'do', step: 'go' })
     await system.platform.settle()
-    t.same(got, numbers(1_500).map((n) => `a:${n}`))
+    t.same(
+      got,
+      numbers(1_500).map((n) => `a:${n}`),
+    )
   })
 })
 
@@ -61,7 +65,10 @@ void test('S1.1 FIFO per sender and receiver: two senders may interleave, neithe
     await system.platform.settle()
     t.equal(got.length, 40)
     for (const from of ['a', 'b']) {
-      t.same(got.filter((line) => line.startsWith(from)), numbers(20).map((n) => `${from}:${n}`))
+      t.same(
+        got.filter((line) => line.startsWith(from)),
+        numbers(20).map((n) => `${from}:${n}`),
+      )
     }
   })
 })
@@ -105,7 +112,10 @@ void test('S1.1 FIFO per sender and receiver: order and mailbox survive a restar
     const target = system.spawn('sink', definition, { backoff: { minMs: 10, maxMs: 10, jitter: 0 } })
     for (const n of numbers(30)) target.tell({ type: 'put', from: 'x', n })
     await system.platform.advance(100)
-    t.same(got, numbers(30).filter((n) => n % 10 !== 5))
+    t.same(
+      got,
+      numbers(30).filter((n) => n % 10 !== 5),
+    )
   })
 })
 
@@ -122,7 +132,10 @@ void test('S1.1 at most once: what was sent to a dead actor is a dead letter, ne
     await system.platform.settle()
     t.same(got, ['x:3'])
     t.equal(watchedCode(asked), 'RUNTIME_ACTOR_STOPPED')
-    t.same(system.deadLetters().map(({ reason }) => reason), ['stopped', 'stopped'])
+    t.same(
+      system.deadLetters().map(({ reason }) => reason),
+      ['stopped', 'stopped'],
+    )
   })
 })
 

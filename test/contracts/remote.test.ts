@@ -3,14 +3,11 @@
  * with the target on another, and what the asker or watcher meets must be the same.
  */
 import {
-  ActorCrashed,
-  ActorStopped,
   actor,
   ask,
   CallCycleError,
   protocol,
   refOf,
-  supervisor,
   tell,
   type ActorRef,
   type AnyActorRef,
@@ -63,10 +60,11 @@ interface Place {
 
 /** Refs travel in messages: this is how `here` gets one that is bound. */
 const Courier = protocol('courier', { fetch: ask({ name: Type.String() }, refOf(Puppet)) })
-const courier = actor(Courier, (ctx) => ({
+const courier = actor(Courier, () => ({
   fetch: ({ name }) => {
-    const found = couriers.get(ctx.self.path + name)
-    return found as unknown as PuppetRef
+    const found = couriers.get(name)
+    if (found === undefined) throw new Error(`nobody is named "${name}" here`)
+    return found as PuppetRef
   },
 }))
 const couriers = new Map<string, AnyActorRef>()
@@ -81,7 +79,7 @@ async function inPlace(t: Test, isRemote: boolean, play: (place: Place) => Promi
   const spawn = async (name: string, definition: AnyDefinition, options?: ChildOptions): Promise<PuppetRef> => {
     const ref = there.system.spawn(name, definition as never, options as never) as AnyActorRef
     if (!isRemote) return ref as PuppetRef
-    couriers.set(`/user/courier${name}`, ref)
+    couriers.set(name, ref)
     const fetched = await cluster.result(here.ref(Courier, 'b', '/user/courier').ask({ type: 'fetch', name }))
     t.equal(fetched.uid, ref.uid, 'the fetched ref is bound')
     return fetched
@@ -114,6 +112,7 @@ function alike(name: string, expected: unknown, play: (place: Place) => Promise<
   void test(name, async (t) => {
     const local = await inPlace(t, false, play)
     t.match(local, expected as never, 'on the same node')
+    if (Array.isArray(expected)) t.equal((local as readonly unknown[]).length, expected.length)
     t.same(await inPlace(t, true, play), local, 'on another node')
   })
 }
@@ -502,13 +501,15 @@ alike('S7.1 remote: one notice, failed', ['failed'], async (place) => {
 })
 
 alike('S7.1 remote: one notice, limit', ['limit'], async (place) => {
-  const failing = puppet({ boom }) as unknown as AnyDefinition
-  const Parent = protocol('parent', {})
-  const parent = actor(Parent, { supervision: { intensity: { restarts: 0, withinMs: 1_000 } } }, (ctx) => {
-    ctx.spawn('child', failing as never, { restart: 'permanent' } as never)
-    return {}
-  })
-  const ref = await place.spawn('parent', parent as unknown as AnyDefinition, { restart: 'temporary' })
+  const ref = await place.puppet(
+    'parent',
+    {},
+    {
+      restart: 'temporary',
+      supervision: { intensity: { restarts: 0, withinMs: 1_000 } },
+      setup: (ctx) => void ctx.spawn('child', puppet({ boom }), { restart: 'permanent' }),
+    },
+  )
   return endOf(place, ref, () => place.at('/user/parent/child').tell({ type: 'do', step: 'boom' }))
 })
 
@@ -635,6 +636,3 @@ alike('S8.1 remote: a ref to another protocol is refused where a schema wants on
   const other = place.here.system.spawn('other', strict() as never) as unknown as PuppetRef
   return met(place, place.here.ref(Keeper, place.there.name, '/user/keeper').ask({ type: 'keep', ref: other }))
 })
-
-// Used in the table above only by name.
-void [ActorCrashed, ActorStopped, supervisor]

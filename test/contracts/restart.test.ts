@@ -30,7 +30,12 @@ void test('S4.1 backoff keeps the mailbox: one queue, in order, through several 
     const ref = system.spawn(
       'a',
       puppet(
-        { boom, one: () => void got.push('one'), two: () => void got.push('two'), three: () => void got.push('three') },
+        {
+          boom,
+          one: () => void got.push('one'),
+          two: () => void got.push('two'),
+          three: () => void got.push('three'),
+        },
         {
           setup: () => {
             if (failingStarts-- > 0) throw new Error('not yet')
@@ -58,12 +63,18 @@ void test('S4.1 ref and address: same path, same ref, new incarnation number', a
     const seen: unknown[] = []
     const ref = system.spawn(
       'a',
-      puppet({ boom, who: (ctx) => ctx.incarnation }, { setup: (ctx) => void seen.push([ctx.path, ctx.self.uid, ctx.incarnation]) }),
+      puppet(
+        { boom, who: (ctx) => ctx.incarnation },
+        { setup: (ctx) => void seen.push([ctx.path, ctx.self.uid, ctx.incarnation]) },
+      ),
     )
     t.equal(await ref.ask(question('who')), 0)
     ref.tell(play('boom'))
     t.equal(await ref.ask(question('who')), 1)
-    t.same(seen, [['/user/a', ref.uid, 0], ['/user/a', ref.uid, 1]])
+    t.same(seen, [
+      ['/user/a', ref.uid, 0],
+      ['/user/a', ref.uid, 1],
+    ])
     t.equal(system.lookup(Puppet, '/user/a')?.uid, ref.uid)
   })
 })
@@ -75,10 +86,16 @@ void test('S4.1 mailbox: kept in order, bounded by its own policy', async (t) =>
     const ref = system.spawn('a', puppet({ boom, ...steps }, { mailbox: { messagesMax: 3 } }), { backoff })
     ref.tell(play('boom'))
     await system.platform.settle()
-    t.same(['a', 'b', 'c', 'd'].map((name) => ref.tell(play(name))), [true, true, true, false])
+    t.same(
+      ['a', 'b', 'c', 'd'].map((name) => ref.tell(play(name))),
+      [true, true, true, false],
+    )
     await system.platform.advance(100)
     t.same(got, ['a', 'b', 'c'])
-    t.same(system.deadLetters().map(({ reason }) => reason), ['overflow'])
+    t.same(
+      system.deadLetters().map(({ reason }) => reason),
+      ['overflow'],
+    )
   })
 })
 
@@ -125,7 +142,10 @@ void test('S4.1 user stash: back to the head of the mailbox, in order', async (t
     const got: string[] = []
     let open = false
     const keep = (name: string) => (ctx: PuppetContext) => (open ? got.push(name) : (ctx.stash() as unknown))
-    const ref = system.spawn('a', puppet({ one: keep('one'), two: keep('two'), boom, last: () => void got.push('last') }))
+    const ref = system.spawn(
+      'a',
+      puppet({ one: keep('one'), two: keep('two'), boom, last: () => void got.push('last') }),
+    )
     const asked = watched(ref.ask(question('one')))
     for (const step of ['two', 'boom', 'last']) ref.tell(play(step))
     await system.platform.settle()
@@ -206,25 +226,31 @@ void test('S4.1 children: stopped in reverse order and awaited before setup runs
     const seen: string[] = []
     const door = gate()
     const kid = (name: string, wait?: Promise<void>) =>
-      puppet({}, {
-        setup: (ctx) => {
-          seen.push(`${name} up`)
-          ctx.defer(async () => {
-            seen.push(`${name} down`)
-            await wait
-            seen.push(`${name} gone`)
-          })
+      puppet(
+        {},
+        {
+          setup: (ctx) => {
+            seen.push(`${name} up`)
+            ctx.defer(async () => {
+              seen.push(`${name} down`)
+              await wait
+              seen.push(`${name} gone`)
+            })
+          },
         },
-      })
+      )
     const ref = system.spawn(
       'a',
-      puppet({ boom }, {
-        setup: (ctx) => {
-          seen.push('a up')
-          ctx.spawn('one', kid('one'))
-          ctx.spawn('two', kid('two', ctx.incarnation === 0 ? door.passed : undefined))
+      puppet(
+        { boom },
+        {
+          setup: (ctx) => {
+            seen.push('a up')
+            ctx.spawn('one', kid('one'))
+            ctx.spawn('two', kid('two', ctx.incarnation === 0 ? door.passed : undefined))
+          },
         },
-      }),
+      ),
     )
     await system.platform.settle()
     ref.tell(play('boom'))
@@ -240,13 +266,16 @@ void test('S4.1 children: stopped in reverse order and awaited before setup runs
 void test('S4.1 children: keepChildren keeps them, and a stop ends them even when it comes in the middle of a restart', async (t) => {
   await onStage(t, undefined, async (system) => {
     const door = gate()
-    const keeping = puppet({ boom }, {
-      keepChildren: true,
-      setup: (ctx) => {
-        if (ctx.child(Puppet, 'kid') === undefined) ctx.spawn('kid', puppet({}))
-        ctx.defer(() => (ctx.incarnation === 1 ? door.passed : undefined))
+    const keeping = puppet(
+      { boom },
+      {
+        keepChildren: true,
+        setup: (ctx) => {
+          if (ctx.child(Puppet, 'kid') === undefined) ctx.spawn('kid', puppet({}))
+          ctx.defer(() => (ctx.incarnation === 1 ? door.passed : undefined))
+        },
       },
-    })
+    )
     const ref = system.spawn('a', keeping)
     await system.platform.settle()
     const kid = system.lookup(Puppet, '/user/a/kid')
@@ -263,6 +292,37 @@ void test('S4.1 children: keepChildren keeps them, and a stop ends them even whe
     t.equal(stopped.state, 'resolved')
     t.same(living(system), [])
   })
+})
+
+void test('S4.1 children: keepChildren does not keep those that failed too often, whatever the parent is doing', async (t) => {
+  const group = { strategy: 'one-for-all', intensity: { restarts: 0, withinMs: 1_000 } } as const
+  for (const between of [false, true]) {
+    await onStage(t, undefined, async (system) => {
+      const keeping = puppet(
+        { boom },
+        {
+          keepChildren: true,
+          supervision: group,
+          setup: (ctx) => {
+            for (const name of ['one', 'two']) {
+              if (ctx.child(Puppet, name) === undefined) ctx.spawn(name, puppet({ boom }))
+            }
+          },
+        },
+      )
+      const ref = system.spawn('a', keeping, { backoff: { minMs: 100, maxMs: 100, jitter: 0 } })
+      await system.platform.settle()
+      const before = system.lookup(Puppet, '/user/a/two')?.uid
+      if (between) ref.tell(play('boom'))
+      await system.platform.settle()
+      system.ref(Puppet, '/user/a/one').tell(play('boom'))
+      await system.platform.settle()
+      t.same(living(system), ['/user/a suspended#0'])
+      await system.platform.advance(100)
+      t.same(living(system), ['/user/a running#1', '/user/a/one running#0', '/user/a/two running#0'])
+      t.not(system.lookup(Puppet, '/user/a/two')?.uid, before)
+    })
+  }
 })
 
 void test('S4.1 watches held by it: kept, and told to the next incarnation', async (t) => {
@@ -305,7 +365,10 @@ void test('S4.1 watchers of it: told nothing; system.events says that it restart
     target.tell(play('boom'))
     await system.platform.settle()
     t.same(got, [])
-    t.same(restarts.map(({ path }) => path), ['/user/target'])
+    t.same(
+      restarts.map(({ path }) => path),
+      ['/user/target'],
+    )
     t.match(started.at(-1), { path: '/user/target', incarnation: 1, uid: target.uid })
     await system.stop(target)
     await system.platform.settle()
@@ -341,7 +404,11 @@ void test('S4.1 pending asks it made: rejected with Restarted, late replies fenc
 void test('S4.1 pending asks to it: the failing one gets ActorCrashed, the queued ones are answered by the new incarnation', async (t) => {
   await onStage(t, undefined, async (system) => {
     const door = gate()
-    const ref = system.spawn('a', puppet({ late: () => door.passed.then(boom), who: (ctx) => ctx.incarnation }), { backoff })
+    const ref = system.spawn(
+      'a',
+      puppet({ late: () => door.passed.then(boom), who: (ctx) => ctx.incarnation }),
+      { backoff },
+    )
     const failing = watched(ref.ask(question('late')))
     const queued = [watched(ref.ask(question('who'))), watched(ref.ask(question('who'), { timeoutMs: 50 }))]
     door.open()
@@ -349,8 +416,15 @@ void test('S4.1 pending asks to it: the failing one gets ActorCrashed, the queue
     t.equal(watchedCode(failing), 'RUNTIME_ACTOR_CRASHED')
     await system.platform.advance(100)
     t.equal(queued[0]?.value, 1)
-    t.equal(watchedCode(queued[1] as never), 'RUNTIME_ASK_TIMEOUT', 'its deadline does not wait for a backoff')
-    t.same(system.deadLetters().map(({ reason }) => reason), ['expired'])
+    t.equal(
+      watchedCode(queued[1] as never),
+      'RUNTIME_ASK_TIMEOUT',
+      'its deadline does not wait for a backoff',
+    )
+    t.same(
+      system.deadLetters().map(({ reason }) => reason),
+      ['expired'],
+    )
   })
 })
 
@@ -359,18 +433,21 @@ void test('S4.1 signals: one hook, ctx.defer, last in first out, awaited, on sto
     const seen: string[] = []
     const ref = system.spawn(
       'a',
-      puppet({ boom }, {
-        setup: (ctx) => {
-          seen.push(`up ${ctx.incarnation}`)
-          ctx.defer((why) => void seen.push(`first ${why}`))
-          ctx.defer(async (why) => {
-            await Promise.resolve()
-            seen.push(`second ${why}`)
-          })
-          ctx.defer(() => Promise.reject(new Error('a hook that fails')))
-          ctx.defer(boom)
+      puppet(
+        { boom },
+        {
+          setup: (ctx) => {
+            seen.push(`up ${ctx.incarnation}`)
+            ctx.defer((why) => void seen.push(`first ${why}`))
+            ctx.defer(async (why) => {
+              await Promise.resolve()
+              seen.push(`second ${why}`)
+            })
+            ctx.defer(() => Promise.reject(new Error('a hook that fails')))
+            ctx.defer(boom)
+          },
         },
-      }),
+      ),
     )
     ref.tell(play('boom'))
     await system.platform.settle()
@@ -385,13 +462,16 @@ void test('S4.1 signals: hooks of a setup that fails half-way run too', async (t
     const seen: string[] = []
     system.spawn(
       'a',
-      puppet({}, {
-        setup: async (ctx) => {
-          ctx.defer((why) => void seen.push(`${ctx.incarnation} ${why}`))
-          await Promise.resolve()
-          if (ctx.incarnation < 2) throw new Error('half-way')
+      puppet(
+        {},
+        {
+          setup: async (ctx) => {
+            ctx.defer((why) => void seen.push(`${ctx.incarnation} ${why}`))
+            await Promise.resolve()
+            if (ctx.incarnation < 2) throw new Error('half-way')
+          },
         },
-      }),
+      ),
     )
     await system.platform.settle()
     t.same(seen, ['0 restart', '1 restart'])
@@ -444,7 +524,18 @@ void test('S4.1 stale effects: everything an abandoned handler still tries is dr
     t.same(asks, ['RUNTIME_RESTARTED'])
     t.same(living(system), ['/user/other running#0', '/user/a running#1'])
     const lines = logged(system, 'warn').filter((line) => line.includes('that is gone'))
-    for (const name of ['tell', 'ask', 'spawn', 'timers', 'watch', 'stop', 'become', 'defer', 'pipe', 'setReceiveTimeout']) {
+    for (const name of [
+      'tell',
+      'ask',
+      'spawn',
+      'timers',
+      'watch',
+      'stop',
+      'become',
+      'defer',
+      'pipe',
+      'setReceiveTimeout',
+    ]) {
       t.equal(lines.filter((line) => line.includes(`ctx.${name}:`)).length, 1, name)
     }
     t.ok(system.status().counters.staleEffects >= Object.keys(effects).length + 3)
@@ -460,7 +551,10 @@ void test('S4.1 stale effects: an abandoned handler that settles later does noth
     let round = 0
     const ref = system.spawn(
       'a',
-      puppet({ hang: () => doors[round++]?.passed, who: (ctx) => ctx.incarnation }, { handlerTimeoutMs: 100 }),
+      puppet(
+        { hang: () => doors[round++]?.passed, who: (ctx) => ctx.incarnation },
+        { handlerTimeoutMs: 100 },
+      ),
     )
     const asked = [watched(ref.ask(question('hang')))]
     await system.platform.advance(100)

@@ -127,6 +127,7 @@ void test('ActorSystem shutdown by signal exits with 0, and at the second signal
   open()
   const report = await system.terminated
   t.match(report, { reason: 'SIGTERM', clean: true })
+  await platform.settle()
   t.same(platform.exits, [130, 0])
   platform.signal('SIGINT')
   t.same(platform.exits, [130, 0], 'nobody listens after the end')

@@ -30,13 +30,16 @@ void test('S6.1 stop in order: refuse, handler, children in reverse, hooks, queu
     const diary: string[] = []
     const doors = { handler: gate(), two: gate(), hook: gate() }
     const kid = (name: string, door?: Gate) =>
-      puppet({}, {
-        setup: (ctx) =>
-          ctx.defer(async () => {
-            await door?.passed
-            diary.push(`${name} down`)
-          }),
-      })
+      puppet(
+        {},
+        {
+          setup: (ctx) =>
+            ctx.defer(async () => {
+              await door?.passed
+              diary.push(`${name} down`)
+            }),
+        },
+      )
     const definition = puppet(
       {
         work: async (ctx) => {
@@ -68,7 +71,9 @@ void test('S6.1 stop in order: refuse, handler, children in reverse, hooks, queu
       }),
     )
     watcher.tell(play('watch'))
-    system.events.on('dead-letter', ({ reason, message }) => diary.push(`dead letter ${message.type} ${reason}`))
+    system.events.on('dead-letter', ({ reason, message }) =>
+      diary.push(`dead letter ${message.type} ${reason}`),
+    )
     ref.tell(play('keep'))
     ref.tell(play('work'))
     const queued = watched(ref.ask(question('work')))
@@ -100,7 +105,9 @@ void test('S6.1 watchers are told before the parent, the parent before whoever w
     const order: string[] = []
     const ref = system.spawn('a', puppet({}))
     await system.platform.settle()
-    system.events.on('actor-stopped', () => order.push(`event, name ${system.lookup(Puppet, '/user/a') ? 'taken' : 'free'}`))
+    system.events.on('actor-stopped', () =>
+      order.push(`event, name ${system.lookup(Puppet, '/user/a') ? 'taken' : 'free'}`),
+    )
     await system.stop(ref)
     order.push(`resolved, name ${system.lookup(Puppet, '/user/a') ? 'taken' : 'free'}`)
     t.same(order, ['event, name taken', 'resolved, name free'])
@@ -146,9 +153,10 @@ void test('S6.1 stop drops the queue, drain works it off, both let the handler f
         default:
           mode satisfies never
       }
-      t.same(system.deadLetters().map(({ reason }) => reason), mode === 'drain' ? ['stopping'] : mode === 'stop'
-        ? ['stopping', 'stopped']
-        : ['stopped', 'stopped'])
+      t.same(
+        system.deadLetters().map(({ reason }) => reason),
+        mode === 'drain' ? ['stopping'] : mode === 'stop' ? ['stopping', 'stopped'] : ['stopped', 'stopped'],
+      )
     })
   }
 })
@@ -158,7 +166,10 @@ void test('S6.1 drain: an actor that is not up yet starts, works off its queue a
     await onStage(t, undefined, async (system) => {
       const door = gate()
       const got: string[] = []
-      const ref = system.spawn('a', puppet({ work: () => got.push('work') }, { setup: () => (late ? door.passed : undefined) }))
+      const ref = system.spawn(
+        'a',
+        puppet({ work: () => got.push('work') }, { setup: () => (late ? door.passed : undefined) }),
+      )
       const asked = watched(ref.ask(question('work')))
       if (late) await system.platform.settle()
       const drained = watched(system.stop(ref, 'drain'))
@@ -183,7 +194,10 @@ void test('S6.1 drain: an actor that waits out a backoff comes back for its queu
       const drained = watched(system.stop(ref, 'drain'))
       await system.platform.advance(5_000)
       t.equal(drained.state, 'resolved')
-      t.same([got.length, watchedCode(asked)], delayMs === 1_000 ? [1, 'resolved'] : [0, 'RUNTIME_ACTOR_STOPPED'])
+      t.same(
+        [got.length, watchedCode(asked)],
+        delayMs === 1_000 ? [1, 'resolved'] : [0, 'RUNTIME_ACTOR_STOPPED'],
+      )
     })
   }
 })
@@ -201,55 +215,72 @@ void test('S6.1 drain: what cannot be worked off within shutdownMs is dropped an
       }),
       { shutdownMs: 200 },
     )
-    const asks = [watched(ref.ask(question('forever'), { timeoutMs: 10_000 })), watched(ref.ask(question('forever'), { timeoutMs: 10_000 }))]
+    const asks = [
+      watched(ref.ask(question('forever'), { timeoutMs: 10_000 })),
+      watched(ref.ask(question('forever'), { timeoutMs: 10_000 })),
+    ]
     await system.platform.settle()
     const drained = watched(system.stop(ref, 'drain'))
     await system.platform.advance(400)
     t.equal(drained.state, 'resolved')
     t.same(asks.map(watchedCode), ['RUNTIME_ACTOR_STOPPED', 'RUNTIME_ACTOR_STOPPED'])
-    t.match(logged(system, 'error'), [/\/user\/a was not drained in 200 ms/, /still waited for its handler of "ask"/])
+    t.match(logged(system, 'error'), [
+      /\/user\/a was not drained in 200 ms/,
+      /still waited for its handler of "ask"/,
+    ])
   })
 })
 
-void test('S6.1 drain: a crash ends it, a permanent actor that stops itself while it drains does not come back', async (t) => {
+void test('S6.1 drain: after a crash, or when a permanent actor stops itself, the next incarnation works off the rest and ends', async (t) => {
+  for (const step of ['boom', 'stop']) {
+    await onStage(t, undefined, async (system) => {
+      const ref = system.spawn(
+        'a',
+        puppet({ boom, stop: (ctx) => ctx.stop(), who: (ctx) => ctx.incarnation }),
+        { restart: 'permanent' },
+      )
+      await system.platform.settle()
+      ref.tell(play(step))
+      const asked = watched(ref.ask(question('who')))
+      const drained = watched(system.stop(ref, 'drain'))
+      await system.platform.settle()
+      t.same([drained.state, asked.value], ['resolved', 1])
+      t.same(living(system), [])
+    })
+  }
   await onStage(t, undefined, async (system) => {
-    const ref = system.spawn('a', puppet({ boom, work: () => undefined }), { restart: 'permanent' })
+    const ref = system.spawn('a', puppet({ boom }), { restart: 'temporary' })
     await system.platform.settle()
     ref.tell(play('boom'))
-    const asked = watched(ref.ask(question('work')))
+    const asked = watched(ref.ask(question('boom')))
     const drained = watched(system.stop(ref, 'drain'))
     await system.platform.settle()
-    t.equal(drained.state, 'resolved')
-    t.equal(watchedCode(asked), 'RUNTIME_ACTOR_STOPPED')
-    t.match(logged(system, 'error'), [/\/user\/a failed while it stopped: boom/], 'the crash is told')
-    const other = system.spawn('b', puppet({ stop: (ctx) => ctx.stop() }), { restart: 'permanent' })
-    await system.platform.settle()
-    other.tell(play('stop'))
-    const gone = watched(system.stop(other, 'drain'))
-    await system.platform.settle()
-    t.equal(gone.state, 'resolved')
-    t.same(living(system), [])
+    t.same(
+      [drained.state, watchedCode(asked)],
+      ['resolved', 'RUNTIME_ACTOR_STOPPED'],
+      'a temporary one has no next',
+    )
   })
 })
 
 /** What an actor may do to itself, at several moments of its life. */
 const selfStops: Readonly<Record<string, (ctx: PuppetContext) => unknown>> = {
-  'returns': (ctx) => ctx.stop(),
-  'throws': (ctx) => {
+  returns: (ctx) => ctx.stop(),
+  throws: (ctx) => {
     ctx.stop()
     throw new Error('on the way out')
   },
-  'awaits': async (ctx) => {
+  awaits: async (ctx) => {
     ctx.stop()
     await Promise.resolve()
   },
-  'rejects': async (ctx) => {
+  rejects: async (ctx) => {
     ctx.stop()
     await Promise.resolve()
     throw new Error('on the way out')
   },
-  'drains': (ctx) => ctx.stop(undefined, 'drain'),
-  'kills': (ctx) => ctx.stop(undefined, 'kill'),
+  drains: (ctx) => ctx.stop(undefined, 'drain'),
+  kills: (ctx) => ctx.stop(undefined, 'kill'),
   'kills and throws': (ctx) => {
     ctx.stop(undefined, 'kill')
     throw new Error('after death')
@@ -272,7 +303,10 @@ for (const [name, stop] of Object.entries(selfStops)) {
       const hooks: string[] = []
       const ref = system.spawn(
         'a',
-        puppet({ stop, work: () => 1 }, { handlerTimeoutMs: 1_000, setup: (ctx) => ctx.defer((why) => void hooks.push(why)) }),
+        puppet(
+          { stop, work: () => 1 },
+          { handlerTimeoutMs: 1_000, setup: (ctx) => ctx.defer((why) => void hooks.push(why)) },
+        ),
       )
       const ended = heard(system, 'actor-stopped')
       const asks = [watched(ref.ask(question('stop'))), watched(ref.ask(question('work')))]
@@ -280,7 +314,10 @@ for (const [name, stop] of Object.entries(selfStops)) {
       t.same(living(system), [])
       t.ok(asks.every(({ state }) => state !== 'open'))
       t.equal(asks[1]?.state, name === 'drains' ? 'resolved' : 'rejected')
-      t.same(ended.map(({ reason }) => reason), ['stopped'])
+      t.same(
+        ended.map(({ reason }) => reason),
+        ['stopped'],
+      )
       t.same(hooks, name.includes('kills') || name === 'stops twice' ? [] : ['stop'])
       t.ok(system.spawn('a', puppet({})), 'the name is free')
     })
@@ -291,13 +328,16 @@ for (const [name, stop] of Object.entries(selfStops)) {
       await onStage(t, undefined, async (system) => {
         const ref = system.spawn(
           'a',
-          puppet({ work: () => 1 }, {
-            handlerTimeoutMs: 1_000,
-            setup: async (ctx) => {
-              if (late) await Promise.resolve()
-              await stop(ctx)
+          puppet(
+            { work: () => 1 },
+            {
+              handlerTimeoutMs: 1_000,
+              setup: async (ctx) => {
+                if (late) await Promise.resolve()
+                await stop(ctx)
+              },
             },
-          }),
+          ),
           { restart: 'temporary' },
         )
         const asked = watched(ref.ask(question('work'), { timeoutMs: 60_000 }))
@@ -308,12 +348,15 @@ for (const [name, stop] of Object.entries(selfStops)) {
       await onStage(t, undefined, async (system) => {
         const ref = system.spawn(
           'sync',
-          puppet({ work: () => 1 }, {
-            setup: (ctx) => {
-              if (!name.includes('await') && !name.includes('reject')) stop(ctx)
-              else ctx.stop()
+          puppet(
+            { work: () => 1 },
+            {
+              setup: (ctx) => {
+                if (!name.includes('await') && !name.includes('reject')) stop(ctx)
+                else ctx.stop()
+              },
             },
-          }),
+          ),
           { restart: 'temporary' },
         )
         const asked = watched(ref.ask(question('work'), { timeoutMs: 60_000 }))
@@ -330,12 +373,15 @@ void test('S6.1 a permanent actor that stops itself in setup, sync or async, com
     await onStage(t, undefined, async (system) => {
       system.spawn(
         'a',
-        puppet({}, {
-          setup: (ctx) => {
-            if (ctx.incarnation < 2) ctx.stop()
-            return late ? Promise.resolve() : undefined
+        puppet(
+          {},
+          {
+            setup: (ctx) => {
+              if (ctx.incarnation < 2) ctx.stop()
+              return late ? Promise.resolve() : undefined
+            },
           },
-        }),
+        ),
         { restart: 'permanent' },
       )
       await system.platform.settle()
@@ -354,12 +400,23 @@ void test('S6.1 stop of an actor that has not started, is starting, waits out a 
     waiting.tell(play('boom'))
     await system.platform.settle()
     t.same(living(system), ['/user/starting starting#0', '/user/waiting suspended#0'])
-    const stops = [system.stop(starting), system.stop(starting), system.stop(waiting), system.stop(fresh)].map(watched)
+    const stops = [
+      system.stop(starting),
+      system.stop(starting),
+      system.stop(waiting),
+      system.stop(fresh),
+    ].map(watched)
     await system.platform.settle()
-    t.same(stops.map(({ state }) => state), ['open', 'open', 'resolved', 'resolved'])
+    t.same(
+      stops.map(({ state }) => state),
+      ['open', 'open', 'resolved', 'resolved'],
+    )
     door.open()
     await system.platform.settle()
-    t.same(stops.map(({ state }) => state), Array.from({ length: 4 }, () => 'resolved'))
+    t.same(
+      stops.map(({ state }) => state),
+      Array.from({ length: 4 }, () => 'resolved'),
+    )
     t.match(logged(system, 'error').at(-1), /\/user\/starting failed while it stopped: boom/)
     t.same(living(system), [])
   })
@@ -372,12 +429,15 @@ void test('S6.1 a child that crashes while its parent is stopping is not started
     const kid = puppet({ boom }, { setup: () => void starts++ })
     const ref = system.spawn(
       'a',
-      puppet({ hold: () => door.passed }, {
-        setup: (ctx) => {
-          ctx.spawn('older', kid)
-          ctx.spawn('younger', puppet({}, { setup: (inner) => inner.defer(() => door.passed) }))
+      puppet(
+        { hold: () => door.passed },
+        {
+          setup: (ctx) => {
+            ctx.spawn('older', kid)
+            ctx.spawn('younger', puppet({}, { setup: (inner) => inner.defer(() => door.passed) }))
+          },
         },
-      }),
+      ),
     )
     await system.platform.settle()
     const stopped = watched(system.stop(ref))
@@ -398,7 +458,10 @@ void test('S6.1 children beyond the limit while their parent finishes its last h
     const door = gate()
     const ref = system.spawn(
       'a',
-      puppet({ hold: () => door.passed.then(() => 'held') }, { setup: (ctx) => void ctx.spawn('kid', puppet({ boom })) }),
+      puppet(
+        { hold: () => door.passed.then(() => 'held') },
+        { setup: (ctx) => void ctx.spawn('kid', puppet({ boom })) },
+      ),
     )
     const held = watched(ref.ask(question('hold')))
     await system.platform.settle()
@@ -438,7 +501,11 @@ void test('S6.1 spawn while stopping is refused, also from a handler that is let
     for (const restart of ['transient', 'permanent'] as const) {
       system.spawn(restart, definition, { restart }).tell(play('leave'))
       await system.platform.settle()
-      t.same(codes.splice(0), Array.from({ length: 3 }, () => 'RUNTIME_STOPPED'), restart)
+      t.same(
+        codes.splice(0),
+        Array.from({ length: 3 }, () => 'RUNTIME_STOPPED'),
+        restart,
+      )
     }
     t.same(living(system), ['/user/permanent running#1'])
   })
@@ -450,12 +517,15 @@ void test('S6.1 kill skips the goodbyes of the whole subtree, also in the middle
     const kid = (name: string) => puppet({}, { setup: (ctx) => ctx.defer(() => (hooks.push(name), never())) })
     const ref = system.spawn(
       'a',
-      puppet({}, {
-        setup: (ctx) => {
-          for (const name of ['one', 'two', 'three']) ctx.spawn(name, kid(name))
-          ctx.defer(() => void hooks.push('a'))
+      puppet(
+        {},
+        {
+          setup: (ctx) => {
+            for (const name of ['one', 'two', 'three']) ctx.spawn(name, kid(name))
+            ctx.defer(() => void hooks.push('a'))
+          },
         },
-      }),
+      ),
     )
     await system.platform.settle()
     const stopped = watched(system.stop(ref))
@@ -504,34 +574,57 @@ void test('S6.2 every step has one deadline: a hung handler, hook or setup is ab
   }
 })
 
+void test('S6.2 an actor that stops itself at the start of a setup that never ends is abandoned like any other', async (t) => {
+  await onStage(t, undefined, async (system) => {
+    const ref = system.spawn('a', puppet({ x: () => 1 }, { setup: (ctx) => (ctx.stop(), never()) }))
+    const asked = watched(ref.ask(question('x'), { timeoutMs: 60_000 }))
+    await system.platform.advance(5_000)
+    t.same(living(system), [])
+    t.equal(watchedCode(asked), 'RUNTIME_ACTOR_STOPPED')
+  })
+})
+
 void test('S6.2 the default is 5 s; a hung child is named itself, not only its parents, and its siblings say goodbye', async (t) => {
   const diary: string[] = []
   const polite = (name: string) => puppet({}, { setup: (ctx) => ctx.defer(() => void diary.push(name)) })
-  const inner = supervisor({ name: 'inner' }, [child('polite', polite('polite')), child('hung', puppet({ hang: never }))])
-  await onStage(t, supervisor({}, [child('first', polite('first')), child('inner', inner)]), async (system) => {
-    const abandoned = heard(system, 'actor-abandoned')
-    system.ref(Puppet, '/user/inner/hung').tell(play('hang'))
-    await system.platform.settle()
-    const report = watched(system.shutdown())
-    await system.platform.advance(4_999)
-    t.equal(report.state, 'open')
-    await system.platform.advance(1)
-    t.equal(report.state, 'resolved')
-    t.match(abandoned, [{ path: '/user/inner/hung', ageMs: 5_000, waitedFor: /handler of "do"/ }])
-    t.equal(abandoned.length, 1)
-    t.same(diary, ['polite', 'first'])
-    t.equal(report.value?.clean, true, 'each kept to its own deadline')
-  })
+  const inner = supervisor({ name: 'inner' }, [
+    child('polite', polite('polite')),
+    child('hung', puppet({ hang: never })),
+  ])
+  await onStage(
+    t,
+    supervisor({}, [child('first', polite('first')), child('inner', inner)]),
+    async (system) => {
+      const abandoned = heard(system, 'actor-abandoned')
+      system.ref(Puppet, '/user/inner/hung').tell(play('hang'))
+      await system.platform.settle()
+      const report = watched(system.shutdown())
+      await system.platform.advance(4_999)
+      t.equal(report.state, 'open')
+      await system.platform.advance(1)
+      t.equal(report.state, 'resolved')
+      t.match(abandoned, [{ path: '/user/inner/hung', ageMs: 5_000, waitedFor: /handler of "do"/ }])
+      t.equal(abandoned.length, 1)
+      t.same(diary, ['polite', 'first'])
+      t.equal(report.value?.clean, true, 'each kept to its own deadline')
+    },
+  )
 })
 
 void test('S6.2 supervisors: the sum of their children, so that each child has its own time', async (t) => {
   const slow = (doorMs: number): ReturnType<typeof puppet> =>
-    puppet({}, {
-      setup: (ctx) =>
-        ctx.defer(
-          () => new Promise<void>((resolve) => void platform.clock.setTimer(platform.clock.monotonicMs() + doorMs, resolve)),
-        ),
-    })
+    puppet(
+      {},
+      {
+        setup: (ctx) =>
+          ctx.defer(
+            () =>
+              new Promise<void>(
+                (resolve) => void platform.clock.setTimer(platform.clock.monotonicMs() + doorMs, resolve),
+              ),
+          ),
+      },
+    )
   const platform = virtualPlatform()
   const specs: ChildSpec[] = [1, 2, 3].map((n) => child(`c${n}`, slow(4_000)))
   await onStage(
@@ -554,30 +647,45 @@ void test('S6.2 the parent waits no longer than its own deadline, and its own go
   await onStage(t, undefined, async (system) => {
     const abandoned = heard(system, 'actor-abandoned')
     const parent = (name: string) =>
-      puppet({}, {
-        setup: (ctx) => {
-          ctx.spawn('kid', puppet({}, { setup: (inner) => inner.defer(never) }))
-          ctx.defer(async () => {
-            await Promise.resolve()
-            diary.push(name)
-          })
+      puppet(
+        {},
+        {
+          setup: (ctx) => {
+            ctx.spawn('kid', puppet({}, { setup: (inner) => inner.defer(never) }))
+            ctx.defer(async () => {
+              await Promise.resolve()
+              diary.push(name)
+            })
+          },
         },
-      })
+      )
     const strict = system.spawn('strict', parent('strict'), { shutdownMs: 100 })
     const usual = system.spawn('usual', parent('usual'))
     await system.platform.settle()
     const stops = [watched(system.stop(strict)), watched(system.stop(usual))]
     await system.platform.advance(100)
-    t.same(stops.map(({ state }) => state), ['resolved', 'open'])
+    t.same(
+      stops.map(({ state }) => state),
+      ['resolved', 'open'],
+    )
     await system.platform.advance(4_900)
-    t.same(stops.map(({ state }) => state), ['resolved', 'resolved'])
+    t.same(
+      stops.map(({ state }) => state),
+      ['resolved', 'resolved'],
+    )
     t.ok(diary.includes('usual'), 'the other had the time to say goodbye')
-    t.same(abandoned.map(({ path }) => path), ['/user/strict/kid', '/user/strict', '/user/usual/kid'])
+    t.same(
+      abandoned.map(({ path }) => path),
+      ['/user/strict/kid', '/user/strict', '/user/usual/kid'],
+    )
   })
 })
 
 void test('S6.2 the system has one deadline over all: who hangs then is named, and nothing is left', async (t) => {
-  const root = supervisor({}, [child('hung', puppet({ hang: never }), { shutdownMs: 60_000 }), child('fine', puppet({}))])
+  const root = supervisor({}, [
+    child('hung', puppet({ hang: never }), { shutdownMs: 60_000 }),
+    child('fine', puppet({})),
+  ])
   await onStage(
     t,
     root,
@@ -664,9 +772,10 @@ void test('S6.3 phases in order, tasks of a phase side by side, a failing task d
     t.same(diary, ['slow in', 'quick', 'slow out', 'close'])
     t.equal(reports[0]?.value, reports[1]?.value)
     t.match(reports[0]?.value, { reason: 'first', clean: false, failed: ['drain/bad'], hung: [] })
-    t.same(phases.map(({ phase }) => phase), [
-      'not-ready', 'stop-intake', 'hand-over', 'drain', 'stop-actors', 'flush', 'close',
-    ])
+    t.same(
+      phases.map(({ phase }) => phase),
+      ['not-ready', 'stop-intake', 'hand-over', 'drain', 'stop-actors', 'flush', 'close'],
+    )
   })
 })
 
@@ -717,11 +826,22 @@ void test('S6.3 the first signal during a shutdown that is under way waits for i
 void test('S6.3 nothing is left after a shutdown, whatever was going on', async (t) => {
   const root = supervisor({ intensity: { restarts: 100, withinMs: 1_000 } }, [
     child('backoff', puppet({ boom }), { backoff: { minMs: 60_000, maxMs: 60_000 } }),
-    child('timers', puppet({ arm: (ctx) => ctx.timers.every('t', 10, { type: 'self', step: 'arm' }) }, {
-      setup: (ctx) => ctx.setReceiveTimeout(1_000, { type: 'self', step: 'arm' }),
-    })),
+    child(
+      'timers',
+      puppet(
+        { arm: (ctx) => ctx.timers.every('t', 10, { type: 'self', step: 'arm' }) },
+        {
+          setup: (ctx) => ctx.setReceiveTimeout(1_000, { type: 'self', step: 'arm' }),
+        },
+      ),
+    ),
     child('loop', puppet({ boom })),
-    child('asker', puppet({ ask: (ctx) => ctx.ask(ctx.ref(Puppet, '/user/deaf'), question('hang'), { timeoutMs: 60_000 }) })),
+    child(
+      'asker',
+      puppet({
+        ask: (ctx) => ctx.ask(ctx.ref(Puppet, '/user/deaf'), question('hang'), { timeoutMs: 60_000 }),
+      }),
+    ),
     child('deaf', puppet({ hang: never }, { handlerTimeoutMs: 30_000 }), { shutdownMs: 50 }),
     child('draining', puppet({ hang: never }), { shutdownMs: 50 }),
   ])

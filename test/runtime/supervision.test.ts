@@ -20,10 +20,9 @@ const { decide, SupervisorCore } = await sourceModule<CoreModule>('runtime', 'su
 const { RestartWindow } = await sourceModule<
   typeof import('../../packages/runtime/src/supervision/restart-window.ts')
 >('runtime', 'supervision/restart-window')
-const { backoffDelayMs } = await sourceModule<typeof import('../../packages/runtime/src/supervision/backoff.ts')>(
-  'runtime',
-  'supervision/backoff',
-)
+const { backoffDelayMs } = await sourceModule<
+  typeof import('../../packages/runtime/src/supervision/backoff.ts')
+>('runtime', 'supervision/backoff')
 const { childPolicy } = await sourceModule<typeof import('../../packages/runtime/src/actor/child-spec.ts')>(
   'runtime',
   'actor/child-spec',
@@ -67,7 +66,10 @@ function supervisionCommands(): RunCommand {
     if (first === 'child') {
       const [minMs, maxMs] = fifth.split('..').map(Number)
       const backoff = fourth === 'backoff' ? { minMs: minMs ?? 0, maxMs: maxMs ?? 0, jitter: 0 } : undefined
-      children.push({ name: second, policy: childPolicy({ restart: third as RestartType, backoff, onError }, 'permanent') })
+      children.push({
+        name: second,
+        policy: childPolicy({ restart: third as RestartType, backoff, onError }, 'permanent'),
+      })
       return []
     }
     if (core === undefined) throw new Error('no supervisor')
@@ -130,7 +132,11 @@ void test('RestartWindow.add: bears `restarts` within a sliding window, and keep
   ]
   for (const [restarts, withinMs, times, wanted] of table) {
     const window = new RestartWindow(restarts, withinMs)
-    t.equal(times.map((atMs) => (window.add(atMs) ? 'y' : 'n')).join(''), wanted, `${restarts} in ${withinMs}`)
+    t.equal(
+      times.map((atMs) => (window.add(atMs) ? 'y' : 'n')).join(''),
+      wanted,
+      `${restarts} in ${withinMs}`,
+    )
     t.ok(window.history.length <= (restarts === Number.POSITIVE_INFINITY ? 0 : restarts + 1))
   }
   t.end()
@@ -162,7 +168,8 @@ void test('RestartWindow.add agrees with counting the times within the window', 
 
 void test('backoffDelayMs: doubles up to maxMs, and chance moves it by at most the jitter', (t) => {
   const backoff = { minMs: 100, maxMs: 1_000, jitter: 0.2 }
-  const delays = (chance: number) => [0, 1, 2, 3, 4, 5].map((attempt) => Math.round(backoffDelayMs(backoff, attempt, chance)))
+  const delays = (chance: number) =>
+    [0, 1, 2, 3, 4, 5].map((attempt) => Math.round(backoffDelayMs(backoff, attempt, chance)))
   t.same(delays(0.5), [100, 200, 400, 800, 1_000, 1_000])
   t.same(delays(0), [80, 160, 320, 640, 800, 800])
   t.same(delays(1), [120, 240, 480, 960, 1_200, 1_200])
@@ -173,7 +180,16 @@ void test('backoffDelayMs: doubles up to maxMs, and chance moves it by at most t
 
 void test('decide: the first rule that fits; codes, classes, and what a failed start was caused by', (t) => {
   class Special extends Error {}
-  const policy = childPolicy({ onError: [['E_ONE', 'stop'], [Special, 'escalate'], [TypeError, { minMs: 1, maxMs: 2 }]] }, 'permanent')
+  const policy = childPolicy(
+    {
+      onError: [
+        ['E_ONE', 'stop'],
+        [Special, 'escalate'],
+        [TypeError, { minMs: 1, maxMs: 2 }],
+      ],
+    },
+    'permanent',
+  )
   t.equal(decide(policy, Object.assign(new Error('x'), { code: 'E_ONE' })), 'stop')
   t.equal(decide(policy, Object.assign(new Special('x'), { code: 'E_ONE' })), 'stop')
   t.equal(decide(policy, new Special('x')), 'escalate')
@@ -206,7 +222,10 @@ class Model {
     this.#core = new SupervisorCore(strategy, { restarts: 6, withinMs: 50, per: 'supervisor' })
     this.children = restarts.map((restart, index) => ({
       name: `c${index}`,
-      policy: childPolicy({ restart, backoff: index % 2 === 0 ? { minMs: 5, maxMs: 20 } : undefined, onError }, 'permanent'),
+      policy: childPolicy(
+        { restart, backoff: index % 2 === 0 ? { minMs: 5, maxMs: 20 } : undefined, onError },
+        'permanent',
+      ),
       state: 'up',
     }))
   }
@@ -215,7 +234,8 @@ class Model {
   choices(): { readonly child: ModelChild; readonly what: 'crash' | 'leave' | 'end' | 'answer' }[] {
     if (this.hasFailed) return []
     return this.children.flatMap((child) => {
-      const at = (...whats: ('crash' | 'leave' | 'end' | 'answer')[]) => whats.map((what) => ({ child, what }))
+      const at = (...whats: ('crash' | 'leave' | 'end' | 'answer')[]) =>
+        whats.map((what) => ({ child, what }))
       switch (child.state) {
         case 'up':
           return child.policy.restart === 'permanent' ? at('crash', 'leave', 'end') : at('crash', 'end')
@@ -313,7 +333,9 @@ void test('SupervisorCore: whatever order things happen in, nobody starts before
     fc.property(
       fc.constantFrom<Strategy>('one-for-one', 'one-for-all', 'rest-for-one'),
       fc.array(restart, { minLength: 1, maxLength: 5 }),
-      fc.array(fc.tuple(fc.nat(), fc.nat({ max: 8 }), fc.constantFrom('', '', '', 'stop', 'backoff')), { maxLength: 60 }),
+      fc.array(fc.tuple(fc.nat(), fc.nat({ max: 8 }), fc.constantFrom('', '', '', 'stop', 'backoff')), {
+        maxLength: 60,
+      }),
       (strategy, restarts, moves) => {
         const model = new Model(strategy, restarts)
         for (const [pick, waitMs, code] of moves) {
@@ -386,8 +408,22 @@ const moves = fc.array(
   fc.record({
     who: fc.nat(),
     what: fc.constantFrom(
-      'work', 'boom', 'late boom', 'fatal', 'hang', 'leave', 'leave and boom', 'drain', 'die', 'spawn', 'ask others', 'stash',
-      'fail starts', 'stop', 'drained', 'kill',
+      'work',
+      'boom',
+      'late boom',
+      'fatal',
+      'hang',
+      'leave',
+      'leave and boom',
+      'drain',
+      'die',
+      'spawn',
+      'ask others',
+      'stash',
+      'fail starts',
+      'stop',
+      'drained',
+      'kill',
     ),
     waitMs: fc.constantFrom(0, 0, 0, 1, 30, 1_000),
   }),
@@ -407,11 +443,16 @@ function build(spec: Tree, name: string, fate: Fate): AnyDefinition {
   const { kids, per, restarts, strategy } = spec
   const children = kids.map(({ backoff, escalates, goodbye, inner, restart, setup }, index) => {
     const definition =
-      inner === undefined ? leaf(setup, goodbye, fate) : (build(inner, `${name}-${index}`, fate) as ReturnType<typeof puppet>)
+      inner === undefined
+        ? leaf(setup, goodbye, fate)
+        : (build(inner, `${name}-${index}`, fate) as ReturnType<typeof puppet>)
     const onError: Policy['onError'] = escalates ? [['E_FATAL', 'escalate']] : []
     return child(`k${index}`, definition, { restart, backoff, onError, shutdownMs: 500 })
   })
-  return supervisor({ name, strategy, intensity: { restarts, withinMs: 2_000, per } }, children) as unknown as AnyDefinition
+  return supervisor(
+    { name, strategy, intensity: { restarts, withinMs: 2_000, per } },
+    children,
+  ) as unknown as AnyDefinition
 }
 
 function leaf(setup: Kid['setup'], goodbye: Kid['goodbye'], fate: Fate): ReturnType<typeof puppet> {
@@ -447,7 +488,8 @@ function leaf(setup: Kid['setup'], goodbye: Kid['goodbye'], fate: Fate): ReturnT
       drain: (ctx) => ctx.stop(undefined, 'drain'),
       die: (ctx) => ctx.stop(undefined, 'kill'),
       spawn: (ctx) => {
-        if (ctx.child(Puppet, 'extra') === undefined) ctx.spawn('extra', leaf(setup, goodbye, fate), { shutdownMs: 100 })
+        if (ctx.child(Puppet, 'extra') === undefined)
+          ctx.spawn('extra', leaf(setup, goodbye, fate), { shutdownMs: 100 })
       },
       'ask others': (ctx) => ctx.ask(ctx.ref(Puppet, '/user/k0'), { type: 'ask', step: 'ask others' }),
       stash: (ctx) => ctx.stash(),
@@ -481,7 +523,8 @@ async function playOut(spec: Tree, play: readonly Move[]): Promise<void> {
   if (between.length > 0) throw new Error(`neither up nor gone: ${between.join(', ')}`)
   if (asks.some(({ state }) => state === 'open')) throw new Error('an ask was never settled')
   if (stops.some(({ state }) => state === 'open')) throw new Error('a stop never ended')
-  if (platform.exits.length > 0 && living(system).length > 0) throw new Error('the root failed and actors live on')
+  if (platform.exits.length > 0 && living(system).length > 0)
+    throw new Error('the root failed and actors live on')
   await system[Symbol.asyncDispose]()
   const { ended, spawned } = system.status().counters
   if (spawned !== ended) throw new Error(`${spawned} spawned, ${ended} ended`)

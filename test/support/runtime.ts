@@ -38,7 +38,10 @@ export interface PuppetOptions extends Omit<ActorOptions<typeof own>, 'own' | 'c
 }
 
 /** An actor that plays `script`. What a step returns, or comes to, is the answer of an ask (`null` for nothing). */
-export function puppet(script: Script, options: PuppetOptions = {}): Definition<typeof Puppet.messages, void> {
+export function puppet(
+  script: Script,
+  options: PuppetOptions = {},
+): Definition<typeof Puppet.messages, void> {
   const { setup, ...rest } = options
   return actor(Puppet, { ...rest, own, concurrent: ['beside'] }, (ctx) => {
     const play = ({ step }: { readonly step: string }): unknown => {

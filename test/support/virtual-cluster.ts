@@ -1,5 +1,14 @@
 /** Nodes on virtual time and a network in memory: a whole cluster in one test, the same each time. */
-import { memoryNetwork, startNode, type ClusterNode, type MemoryNetwork, type NodeOptions, type Transport } from '@understudy/cluster'
+import {
+  memoryNetwork,
+  startNode,
+  type ClusterNode,
+  type CloseReason,
+  type Link,
+  type MemoryNetwork,
+  type NodeOptions,
+  type Transport,
+} from '@understudy/cluster'
 import type { Logger } from '@understudy/runtime'
 import { virtualPlatform, type LoggedLine, type VirtualPlatform } from '@understudy/runtime/testkit'
 
@@ -18,6 +27,10 @@ export interface VirtualCluster extends AsyncDisposable {
   readonly advance: (ms: number) => Promise<void>
   /** As `kill -9` does: nothing of the node is heard again. */
   readonly crash: (node: ClusterNode) => void
+  /** Closes every link that the node has, as the other side of a broken connection sees it. */
+  readonly cut: (node: ClusterNode) => void
+  /** From now on what reaches the node waits, link by link, its end too. Returns how to let it go on. */
+  readonly stall: (node: ClusterNode) => () => void
   /** What a node logged, all its lives together. */
   readonly logOf: (name: string) => readonly LoggedLine[]
   /** What all shutdowns at the end reported as hung or failed. */
@@ -44,7 +57,7 @@ export function virtualCluster(options: Partial<NodeOptions> = {}): VirtualClust
       return () => timer.cancel()
     },
   })
-  const nodes = new Map<ClusterNode, { dead: boolean }>()
+  const nodes = new Map<ClusterNode, Life>()
   const logs = new Map<string, LoggedLine[]>()
   let stopped = false
 
@@ -54,7 +67,7 @@ export function virtualCluster(options: Partial<NodeOptions> = {}): VirtualClust
   }
 
   async function start(name: string, own: StartOptions = {}): Promise<ClusterNode> {
-    const life = { dead: false }
+    const life: Life = { dead: false, links: new Set() }
     const lines = logs.get(name) ?? []
     logs.set(name, lines)
     const { seeds = [], wallMs, ...rest } = own
@@ -125,22 +138,98 @@ export function virtualCluster(options: Partial<NodeOptions> = {}): VirtualClust
       if (life !== undefined) life.dead = true
       network.crash(node.name)
     },
+    cut: (node) => {
+      for (const link of nodes.get(node)?.links ?? []) link.close('CLUSTER_LINK_LOST')
+    },
+    stall: (node) => {
+      const links = [...(nodes.get(node)?.links ?? [])]
+      for (const link of links) link.stall()
+      return () => {
+        for (const link of links) link.goOn()
+      }
+    },
     logOf: (name) => logs.get(name) ?? [],
     stop,
     [Symbol.asyncDispose]: stop,
   }
 }
 
+interface Life {
+  dead: boolean
+  readonly links: Set<SlowLink>
+}
+
 /** A dead node's dials go nowhere: its actors go on in this process, but nobody hears of them. */
-function mortal(transport: Transport, life: { readonly dead: boolean }): Transport {
+function mortal(transport: Transport, life: Life): Transport {
+  const slow = (link: Link): Link => {
+    const wrapped = new SlowLink(link, () => life.links.delete(wrapped))
+    life.links.add(wrapped)
+    return wrapped
+  }
   return {
-    listen: transport.listen,
-    dial: (address, dialOptions) =>
-      life.dead
-        ? new Promise((_resolve, reject) => {
-            dialOptions?.signal?.addEventListener('abort', () => reject(new Error('the node is dead')))
-          })
-        : transport.dial(address, dialOptions),
+    listen: (address, onLink, listenOptions) => transport.listen(address, (link) => onLink(slow(link)), listenOptions),
+    dial: async (address, dialOptions) => {
+      if (!life.dead) return slow(await transport.dial(address, dialOptions))
+      return new Promise((_resolve, reject) => {
+        dialOptions?.signal?.addEventListener('abort', () => reject(new Error('the node is dead')))
+      })
+    },
+  }
+}
+
+/** A link whose receiving end can be made to wait. */
+class SlowLink implements Link {
+  readonly #link: Link
+  #waiting: (() => void)[] | undefined
+  #onFrame: (frame: Uint8Array) => void = () => undefined
+  #onClose: (reason: CloseReason) => void = () => undefined
+  readonly send: Link['send']
+  readonly onDrain: Link['onDrain']
+  readonly close: Link['close']
+  readonly established: Link['established']
+
+  constructor(link: Link, ended: () => void) {
+    this.#link = link
+    this.send = link.send
+    this.onDrain = link.onDrain
+    this.close = link.close
+    this.established = link.established
+    link.onClose((reason) => {
+      ended()
+      this.#pass(() => this.#onClose(reason))
+    })
+  }
+
+  readonly onFrame = (callback: (frame: Uint8Array) => void): void => {
+    this.#onFrame = callback
+    this.#link.onFrame((frame) => this.#pass(() => this.#onFrame(frame)))
+  }
+
+  readonly onClose = (callback: (reason: CloseReason) => void): void => {
+    this.#onClose = callback
+  }
+
+  get bufferedBytes(): number {
+    return this.#link.bufferedBytes
+  }
+
+  get remoteAddress(): string {
+    return this.#link.remoteAddress
+  }
+
+  stall(): void {
+    this.#waiting ??= []
+  }
+
+  goOn(): void {
+    const waiting = this.#waiting ?? []
+    this.#waiting = undefined
+    for (const task of waiting) task()
+  }
+
+  #pass(task: () => void): void {
+    if (this.#waiting === undefined) task()
+    else this.#waiting.push(task)
   }
 }
 
@@ -149,7 +238,6 @@ function keepingLogger(lines: LoggedLine[], bound: Readonly<Record<string, unkno
     lines.push({ level, fields: { ...bound, ...fields }, message })
   }
   return {
-    trace: () => undefined,
     debug: write('debug'),
     info: write('info'),
     warn: write('warn'),
@@ -157,5 +245,5 @@ function keepingLogger(lines: LoggedLine[], bound: Readonly<Record<string, unkno
     fatal: write('fatal'),
     child: (fields) => keepingLogger(lines, { ...bound, ...fields }),
     isLevelEnabled: () => true,
-  } as Logger
+  }
 }

@@ -518,11 +518,16 @@ class ClusterNodeImpl implements ClusterNode {
     }
   }
 
+  /**
+   * A member that was given up may not know it. At the same incarnation it gets through the handshake, for the
+   * membership to judge: after a partition both sides have given each other up, and who yields is decided there.
+   */
   #known(name: string): KnownNode | undefined {
     const member = this.#core?.status().members.find((other) => other.name === name)
     if (member === undefined) return undefined
-    const down = member.status === 'down' || member.status === 'left'
-    return { incarnation: member.incarnation, address: member.address, down }
+    const { address, incarnation, status } = member
+    if (status === 'down') return { incarnation: incarnation - 1, address, down: true }
+    return { incarnation, address, down: status === 'left' }
   }
 
   async #dial(address: NodeAddress): Promise<void> {
@@ -675,6 +680,8 @@ class ClusterNodeImpl implements ClusterNode {
       registry: this.#registry,
       resolve: (recipient) => this.#resolve(recipient),
       find: (recipient) => this.#find(recipient),
+      takes: (recipient) =>
+        recipient.kind === 'entity' ? this.#region.has(recipient.name) : this.#find(recipient) !== undefined,
       resolveRef: (parts) => this.#hub.refFromParts(parts),
       heartbeat: (session, sequence, kind) => {
         this.#membership?.step({ type: 'heartbeat-received', linkId: session.linkId, sequence, kind })

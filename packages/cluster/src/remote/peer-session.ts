@@ -60,6 +60,8 @@ export interface SessionHost {
   readonly resolve: (recipient: Recipient) => Cell | undefined
   /** The same, but nothing is started. */
   readonly find: (recipient: Recipient) => Cell | undefined
+  /** Whether somebody is there, or would be started. */
+  readonly takes: (recipient: Recipient) => boolean
   readonly resolveRef: (parts: readonly unknown[]) => unknown
   readonly heartbeat: (session: PeerSession, sequence: number, kind: 'ping' | 'pong') => void
   readonly goodbye: (session: PeerSession) => void
@@ -394,7 +396,9 @@ export class PeerSession implements FrameSink, Sender, Watcher {
     if (ask === undefined) return
     this.#asks.delete(askId)
     const { protocol } = ask.target as unknown as { readonly protocol: Protocol }
-    const mismatch = this.#kernel.guard.replyCheck(protocol, ask.messageType)?.(value)
+    // A ref may be of a protocol that only the other side has a definition of.
+    const isKnown = Object.hasOwn(protocol.messages, ask.messageType)
+    const mismatch = isKnown ? this.#kernel.guard.replyCheck(protocol, ask.messageType)?.(value) : undefined
     if (mismatch === undefined) {
       ask.succeed(value)
       return
@@ -528,6 +532,12 @@ export class PeerSession implements FrameSink, Sender, Watcher {
     problem: string,
     field: string | undefined,
   ): void {
+    if (!this.#host.takes(recipient)) {
+      // As on one node: that nobody lives there comes before what is wrong with the message.
+      if (askId !== undefined) this.#fail(askId, this.#nobody(recipient, type))
+      this.#deadLetter(recipient, { type }, isBound(recipient) ? 'stopped' : 'not-found')
+      return
+    }
     const details = { path: nameOf(recipient), type, ...(field === undefined ? {} : { field }) }
     if (askId !== undefined) this.#fail(askId, new RuntimeError(code, problem, details))
     else this.#kernel.log.error({ node: this.name, code, path: nameOf(recipient) }, problem)

@@ -32,6 +32,8 @@ export interface RemoteHubOptions {
 
 /** Bound refs that are remembered, so that an actor is the same object each time it is named. */
 const refsMax = 16_384
+/** Protocols that only refs have named. */
+const unknownProtocolsMax = 1_024
 
 export class RemoteHub {
   readonly kernel: Kernel
@@ -44,6 +46,8 @@ export class RemoteHub {
    * number from the peer's session by its object.
    */
   readonly #refs = new Map<string, RemoteRef>()
+  /** By name. One object each: sessions number message types by their protocol's object. */
+  readonly #unknownProtocols = new Map<string, Protocol>()
   #nextWatchId = 1
 
   constructor(options: RemoteHubOptions) {
@@ -105,7 +109,7 @@ export class RemoteHub {
     ) {
       throw new ActorError('CLUSTER_BAD_REF', 'A ref must have a node, an incarnation, a path, a uid and a protocol')
     }
-    const protocol = this.#options.registry.protocol(protocolName) ?? unknownProtocol(protocolName)
+    const protocol = this.#options.registry.protocol(protocolName) ?? this.#unknownProtocol(protocolName)
     if (typeof key === 'string') return this.#options.entityRef(path, key, protocol)
     const { kernel } = this
     const ownLife = incarnation === 0 || incarnation === kernel.nodeIncarnation
@@ -132,6 +136,17 @@ export class RemoteHub {
     }
     this.#refs.set(key, ref)
     return ref
+  }
+
+  /** A ref may name a protocol that this node has no definition of: it can be sent to, unchecked, and passed on. */
+  #unknownProtocol(name: string): Protocol {
+    let protocol = this.#unknownProtocols.get(name)
+    if (protocol === undefined) {
+      protocol = Object.freeze({ name, messages: Object.freeze({}) })
+      if (this.#unknownProtocols.size >= unknownProtocolsMax) this.#unknownProtocols.clear()
+      this.#unknownProtocols.set(name, protocol)
+    }
+    return protocol
   }
 
   /** Resolves when the link to `node` takes messages. */
@@ -187,11 +202,6 @@ export class RemoteHub {
     this.#watches.delete(watch.watchId)
     this.#watchIds.delete(watch.record)
   }
-}
-
-/** A ref may name a protocol that this node has no definition of: it can be passed on, and not much else. */
-function unknownProtocol(name: string): Protocol {
-  return { name, messages: {} }
 }
 
 function isCount(value: unknown): value is number {

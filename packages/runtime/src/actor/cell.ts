@@ -513,6 +513,10 @@ export class Cell extends LocalRef implements Ready {
     const plain = kind.levels === null
     let budget = this.depth
     kind.counters.messages += budget
+    // A flood is of one type: its handler is looked up once (bench: counting).
+    let table: HandlerTable = noHandlers
+    let handler: Handler | undefined
+    let handlerType: string | undefined
     while (budget > 0) {
       budget--
       let envelope: Envelope
@@ -520,6 +524,8 @@ export class Cell extends LocalRef implements Ready {
         envelope = this.#head as Envelope
         if (envelope === null) break
         if ((this.#head = envelope.next) === null) this.#tail = null
+        // Unlinked, or an old dead envelope would keep all younger ones alive through the next scavenge.
+        else envelope.next = null
         this.depth--
       } else {
         if (this.#head === null) break
@@ -545,12 +551,18 @@ export class Cell extends LocalRef implements Ready {
           }
           call.started = true
         }
-        const handler = this.handlers[message.type]
+        const { handlers } = this
+        const { type } = message
+        if (type !== handlerType || handlers !== table) {
+          table = handlers
+          handlerType = type
+          handler = handlers[type]
+        }
         if (handler === undefined) {
           this.#unknown(envelope, message)
           continue
         }
-        const result = handler.call(this.handlers, message)
+        const result = handler.call(handlers, message)
         if (call === null) {
           if (result !== undefined && isThenable(result)) {
             this.#await(envelope, message.type, context, result)
@@ -640,6 +652,7 @@ export class Cell extends LocalRef implements Ready {
       (value) => this.#settled(envelope, type, context, false, value),
       (error: unknown) => this.#settled(envelope, type, context, true, error),
     )
+    if (rare.rooms !== null) this.#openRooms(rare)
     if (this.status >= CellStatus.stopping || rare.ending !== null) this.#resumeEnding()
     // Concurrent messages behind this one may run beside it.
     else this.schedule()
@@ -685,8 +698,8 @@ export class Cell extends LocalRef implements Ready {
     const context = this.context as ActorContextImpl
     const { current } = this
     this.kernel.running = context
-    let budget = this.depth
-    while (budget-- > 0 && this.#state === awaiting && this.#headIsConcurrent()) {
+    // A message that comes meanwhile puts the cell into the run queue, and so ends this.
+    while (this.#state === awaiting && this.#headIsConcurrent()) {
       const envelope = this.#take()
       const { call, message } = envelope
       this.kind.counters.messages++
@@ -718,7 +731,6 @@ export class Cell extends LocalRef implements Ready {
       if (this.context !== context || !context.live) return
       this.current = current
     }
-    this.schedule()
   }
 
   #settledBeside(envelope: Envelope, context: ActorContextImpl, failed: boolean, value: unknown): void {
@@ -929,14 +941,11 @@ export class Cell extends LocalRef implements Ready {
       this.#resumeEnding()
       return
     }
-    const wasDraining = this.status === CellStatus.draining
+    // One that drains comes back for the rest of its queue.
     this.status = CellStatus.suspended
     const family = this.parent?.family
     if (family === null || family === undefined) this.kernel.hooks.rootFailed(failure)
-    else if (wasDraining) {
-      this.#logLost(failure.error, failure.messageType)
-      this.end('failed')
-    } else family.childFailed(this, failure)
+    else family.childFailed(this, failure)
   }
 
   /** A failure that supervision has nothing to decide about is still told. */
@@ -1004,7 +1013,7 @@ export class Cell extends LocalRef implements Ready {
   leave(mode: StopMode): void {
     const family = this.parent?.family
     const comesBack = this.policy.restart === 'permanent' && mode !== 'kill' && family !== null && family !== undefined
-    if (!comesBack || this.status >= CellStatus.draining || (this.rare !== null && this.rare.drainTimer !== null)) {
+    if (!comesBack || this.status >= CellStatus.stopping) {
       this.stop(mode, undefined)
       return
     }
@@ -1043,11 +1052,6 @@ export class Cell extends LocalRef implements Ready {
   /** Ends the incarnation but keeps the cell: path, ref and mailbox stay. Calls `done` when it may start again. */
   suspend(done: () => void): void {
     if (this.status >= CellStatus.stopping) return
-    if (this.status === CellStatus.draining) {
-      // It was on its way out: it does not come back.
-      this.end('stopped')
-      return
-    }
     if (this.rare !== null && this.rare.ending !== null) {
       this.rare.ending.thenInstead(done)
       return
@@ -1056,7 +1060,8 @@ export class Cell extends LocalRef implements Ready {
     this.context?.abort()
     this.#state |= held
     const idle = !this.isBusy && this.context?.hasDefers !== true
-    if (idle && (this.family === null || this.family.size === 0 || this.kind.keepChildren)) {
+    const { family } = this
+    if (idle && (family === null || family.size === 0 || (this.kind.keepChildren && !family.hasGivenUp))) {
       this.suspended()
       done()
       return

@@ -20,7 +20,12 @@ export class Ending {
   #step = 0
   #timer: Timer | undefined
 
-  constructor(cell: Cell, goal: 'stop' | 'suspend', reason: EndReason, onSuspended: (() => void) | undefined) {
+  constructor(
+    cell: Cell,
+    goal: 'stop' | 'suspend',
+    reason: EndReason,
+    onSuspended: (() => void) | undefined,
+  ) {
     this.#cell = cell
     this.#goal = goal
     this.#reason = reason
@@ -67,8 +72,8 @@ export class Ending {
   /** False when there are none to stop. */
   #stopChildren(): boolean {
     const { family, kind } = this.#cell
-    const keep = this.#goal === 'suspend' && kind.keepChildren
-    if (family === null || family.size === 0 || keep) return false
+    if (family === null || family.size === 0) return false
+    if (this.#goal === 'suspend' && kind.keepChildren && !family.hasGivenUp) return false
     this.#phase = 'children'
     const step = ++this.#step
     this.#wait()
@@ -114,7 +119,10 @@ export class Ending {
   }
 
   #deferFailed(error: unknown): void {
-    this.#cell.kernel.log.error({ path: this.#cell.path, err: error }, 'a defer hook failed; the others still run')
+    this.#cell.kernel.log.error(
+      { path: this.#cell.path, err: error },
+      'a defer hook failed; the others still run',
+    )
   }
 
   /** The time is up. Whoever hangs below is named first: this one may only have waited for it. */
@@ -154,5 +162,7 @@ export class Ending {
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
+  return (
+    typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
+  )
 }

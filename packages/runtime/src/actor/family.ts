@@ -19,6 +19,8 @@ export type StopMode = 'stop' | 'drain' | 'kill'
 /** The children of one cell, and what happens to them. */
 export interface Family {
   readonly size: number
+  /** Too many failures, or one that escalated: these children are not to be kept through a restart. */
+  readonly hasGivenUp: boolean
   readonly get: (name: string) => Cell | undefined
   readonly cells: () => Iterable<Cell>
   /** Adds a child that starts in its first turn. Throws `RUNTIME_DUPLICATE_NAME`. */

@@ -113,6 +113,8 @@ export class Kernel {
   /** Messages until the pump looks at the clock again. */
   untilClock = clockEvery
   readonly #kinds = new Map<AnyDefinition, ActorKind>()
+  /** Children come in series of one definition (bench: spawn). */
+  #lastKind: ActorKind | null = null
   #nextUid = 1
   #nowMs = 0
   /** No time is kept: each look at the clock is exact and costs nothing (virtual time). */
@@ -154,11 +156,14 @@ export class Kernel {
 
   /** What is known of a definition in this system, made when it is first used. */
   kindOf(definition: AnyDefinition): ActorKind {
+    const last = this.#lastKind
+    if (last !== null && last.definition === definition) return last
     let kind = this.#kinds.get(definition)
     if (kind === undefined) {
       kind = new ActorKind(definition, this.isolation, this.log)
       this.#kinds.set(definition, kind)
     }
+    this.#lastKind = kind
     return kind
   }
 

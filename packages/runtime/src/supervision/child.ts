@@ -1,6 +1,11 @@
 /** Supervision trees as data: `supervisor({ strategy, intensity }, [child(...), child(...)])`. */
 import type { ActorOptions, ChildSpec, Definition } from '../actor/behaviour.ts'
-import { checkActorName, childPolicy, type ChildOptions, type SupervisionOptions } from '../actor/child-spec.ts'
+import {
+  checkActorName,
+  childPolicy,
+  type ChildOptions,
+  type SupervisionOptions,
+} from '../actor/child-spec.ts'
 import { spawnArguments } from '../actor/context.ts'
 import { protocol, type MessageDefs } from '../actor/protocol.ts'
 
@@ -42,7 +47,8 @@ export function supervisor(
 ): Definition<typeof Supervision.messages, void> {
   const names = new Set<string>()
   for (const { name } of children) {
-    if (names.has(name)) throw new TypeError(`Cannot define a supervisor: two of its children are named "${name}"`)
+    if (names.has(name))
+      throw new TypeError(`Cannot define a supervisor: two of its children are named "${name}"`)
     names.add(name)
   }
   const { intensity } = options
@@ -56,6 +62,11 @@ export function supervisor(
   return Object.freeze({
     name: options.name ?? 'supervisor',
     protocol: Supervision,
-    body: Object.freeze({ own: {}, options: actorOptions, setup: () => ({}), children: Object.freeze([...children]) }),
+    body: Object.freeze({
+      own: {},
+      options: actorOptions,
+      setup: () => ({}),
+      children: Object.freeze([...children]),
+    }),
   })
 }

@@ -112,7 +112,11 @@ export class SupervisorCore {
     return undefined
   }
 
-  status(): { readonly strategy: Strategy; readonly inTrouble: readonly string[]; readonly group: readonly string[] } {
+  status(): {
+    readonly strategy: Strategy
+    readonly inTrouble: readonly string[]
+    readonly group: readonly string[]
+  } {
     const group = this.#group
     return {
       strategy: this.#strategy,
@@ -146,7 +150,8 @@ export class SupervisorCore {
     if (decision === 'escalate') {
       return this.#giveUp(input.child, 'escalate', [])
     }
-    if (decision === 'stop' || input.policy.restart === 'temporary') return [{ type: 'end', child: input.child }]
+    if (decision === 'stop' || input.policy.restart === 'temporary')
+      return [{ type: 'end', child: input.child }]
     return this.#restart(input, typeof decision === 'object' ? decision : undefined, nowMs)
   }
 
@@ -157,9 +162,16 @@ export class SupervisorCore {
   }
 
   /** The supervisor fails with all its children: nothing that was under way goes on. */
-  #giveUp(child: string, because: 'limit' | 'escalate', history: readonly number[]): readonly SupervisorEffect[] {
+  #giveUp(
+    child: string,
+    because: 'limit' | 'escalate',
+    history: readonly number[],
+  ): readonly SupervisorEffect[] {
     this.#group = undefined
-    return [{ type: 'end', child }, { type: 'fail', because, history }]
+    return [
+      { type: 'end', child },
+      { type: 'fail', because, history },
+    ]
   }
 
   #restart(
@@ -304,7 +316,9 @@ export function decide(policy: ChildPolicy, error: unknown): Decision {
 function matches(match: ChildPolicy['onError'][number][0], error: unknown): boolean {
   const causes = isActorError(error, 'RUNTIME_START_FAILED') ? [error, error.cause] : [error]
   return causes.some((cause) =>
-    typeof match === 'string' ? hasCode(cause, match) : cause instanceof (match as abstract new () => unknown),
+    typeof match === 'string'
+      ? hasCode(cause, match)
+      : cause instanceof (match as abstract new () => unknown),
   )
 }
 

@@ -5,7 +5,12 @@ import { Cell } from '../actor/cell.ts'
 import { checkActorName, childPolicy, isActorName, type ChildPolicy } from '../actor/child-spec.ts'
 import type { Failure, Family } from '../actor/family.ts'
 import type { Timer } from '../platform/platform.ts'
-import { SupervisorCore, type Sibling, type SupervisorEffect, type SupervisorInput } from './supervisor-core.ts'
+import {
+  SupervisorCore,
+  type Sibling,
+  type SupervisorEffect,
+  type SupervisorInput,
+} from './supervisor-core.ts'
 
 /** One restart, for the log and the event stream. */
 export interface RestartReport {
@@ -35,6 +40,7 @@ export class Supervisor implements Family {
   #delays: Map<string, Timer> | undefined
   /** All children are being stopped: nothing is restarted. */
   #closing = false
+  #hasGivenUp = false
   /** Counts the times that all were to end. */
   #round = 0
   #starting: { readonly specs: readonly ChildSpec[]; next: number; readonly done: () => void } | undefined
@@ -46,6 +52,10 @@ export class Supervisor implements Family {
 
   get size(): number {
     return this.#children.size
+  }
+
+  get hasGivenUp(): boolean {
+    return this.#hasGivenUp
   }
 
   get(name: string): Cell | undefined {
@@ -114,6 +124,7 @@ export class Supervisor implements Family {
         const child = youngestLast.pop()
         if (child === undefined) {
           this.#closing = false
+          this.#hasGivenUp = false
           done()
           return
         }
@@ -181,7 +192,13 @@ export class Supervisor implements Family {
       return
     }
     const { policy } = child
-    this.#step({ type: 'left', child: child.name, policy, siblings: this.#siblings(), chance: this.#chance(policy) })
+    this.#step({
+      type: 'left',
+      child: child.name,
+      policy,
+      siblings: this.#siblings(),
+      chance: this.#chance(policy),
+    })
   }
 
   childEnded(child: Cell): void {
@@ -198,7 +215,9 @@ export class Supervisor implements Family {
   }
 
   #chance(policy: ChildPolicy): number {
-    return policy.backoff === undefined && policy.onError.length === 0 ? 0.5 : this.#cell.kernel.random.float()
+    return policy.backoff === undefined && policy.onError.length === 0
+      ? 0.5
+      : this.#cell.kernel.random.float()
   }
 
   #siblings(): readonly Sibling[] {
@@ -211,7 +230,10 @@ export class Supervisor implements Family {
   #step(input: SupervisorInput): void {
     const { kernel, kind } = this.#cell
     this.#core ??= new SupervisorCore(kind.strategy, kind.intensity)
-    for (const effect of this.#core.step(input, kernel.freshNow())) this.#carryOut(effect)
+    const effects = this.#core.step(input, kernel.freshNow())
+    // It gives up: the end of the child that it gives up for must not count as the end of the start.
+    if (effects.at(-1)?.type === 'fail') this.#starting = undefined
+    for (const effect of effects) this.#carryOut(effect)
   }
 
   #carryOut(effect: SupervisorEffect): void {
@@ -226,7 +248,13 @@ export class Supervisor implements Family {
         const { count, limit, delayMs } = effect
         child.kind.counters.restarts++
         child.kernel.counters.restarts++
-        this.#hooks.restarting({ cell: child, failure: this.#failures?.get(child.name), count, limit, delayMs })
+        this.#hooks.restarting({
+          cell: child,
+          failure: this.#failures?.get(child.name),
+          count,
+          limit,
+          delayMs,
+        })
         return
       }
       case 'joined': {
@@ -274,17 +302,27 @@ export class Supervisor implements Family {
   }
 
   #fail(effect: SupervisorEffect & { readonly type: 'fail' }): void {
-    const cause = this.#lastFailure?.error
-    const { path, kind } = this.#cell
-    if (effect.because === 'escalate') {
-      this.#cell.crash(cause ?? new Error(`A child of ${path} escalated`))
+    const error = this.#failureOf(effect)
+    this.#hasGivenUp = true
+    if (this.#cell.context !== null) {
+      this.#cell.crash(error)
       return
     }
+    // It is between two incarnations and had kept its children: the next one begins without them.
+    const { kernel, path } = this.#cell
+    kernel.log.error({ path, err: error }, error.message)
+    this.stopAll(() => undefined)
+  }
+
+  #failureOf(effect: SupervisorEffect & { readonly type: 'fail' }): Error {
+    const cause = this.#lastFailure?.error
+    const { path, kind } = this.#cell
+    if (effect.because === 'escalate') return cause ?? new Error(`A child of ${path} escalated`)
     const { restarts, withinMs, per } = kind.intensity
     const text =
       `${path === '' ? '/' : path} gave up: more than ${restarts} restarts within ${withinMs} ms (per ${per}); ` +
       `the last failure was: ${cause?.message ?? 'a permanent child stopped by itself'}`
-    this.#cell.crash(new RestartLimitExceeded(text, effect.history, cause))
+    return new RestartLimitExceeded(text, effect.history, cause)
   }
 }
 

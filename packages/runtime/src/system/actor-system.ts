@@ -433,7 +433,10 @@ class SystemImpl implements InternalSystem {
     for (const held of this.#held.splice(0)) held[Symbol.dispose]()
     this.#terminate(report)
     this.#startFailed?.(this.#notStarted(report.reason))
-    if (this.#exitCode !== undefined) this.platform.host.exit(report.clean ? this.#exitCode : 1)
+    if (this.#exitCode === undefined) return
+    const code = report.clean ? this.#exitCode : 1
+    // Whoever waits for `terminated` still gets a word in.
+    this.platform.scheduler.afterTurn(() => this.platform.host.exit(code))
   }
 
   #notStarted(reason: string): ActorError {
