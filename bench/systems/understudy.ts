@@ -25,6 +25,7 @@ import {
   SPAWN_GROUP,
 } from '../harness/workload.ts'
 import type { System } from '../harness/workload.ts'
+import { closeWire, oneWay, remoteAsk, roundTrip } from './understudy-wire.ts'
 
 /** The system called `understudy`. */
 export const system: System = {
@@ -43,6 +44,9 @@ export const system: System = {
     spawn: spawnOnly,
     'spawn-message-stop': spawnMessageStop,
     'crash-restart': crashRestart,
+    'one-way-2p': oneWay,
+    'round-trip-2p': roundTrip,
+    'remote-ask-64': remoteAsk,
     'volley-lag': volleyLag,
   },
   close,
@@ -61,6 +65,7 @@ async function start(): Promise<ActorSystem> {
 }
 
 async function close(): Promise<void> {
+  await closeWire()
   await actors?.shutdown('the benchmark is over')
 }
 

@@ -17,6 +17,7 @@ import {
 import { probe, type TestSystem } from '@understudy/runtime/testkit'
 import { test } from 'tap'
 import Type from 'typebox'
+import { burningPlatform } from '../support/probe-system.ts'
 import {
   codeOf,
   gate,
@@ -85,7 +86,11 @@ void test('S8.1 an ask times out after 5 s unless told otherwise, never early an
     const { platform } = system
     const ref = system.spawn('a', askee)
     const waits = [undefined, 3, 10, 10.5, 1_024 * 10, 25_000].map((timeoutMs) => {
-      const wait = { timeoutMs: timeoutMs ?? 5_000, atMs: Number.NaN, error: undefined as ActorError | undefined }
+      const wait = {
+        timeoutMs: timeoutMs ?? 5_000,
+        atMs: Number.NaN,
+        error: undefined as ActorError | undefined,
+      }
       ref.ask(step('never'), timeoutMs === undefined ? {} : { timeoutMs }).catch((error: ActorError) => {
         wait.atMs = platform.clock.monotonicMs()
         wait.error = error
@@ -98,9 +103,53 @@ void test('S8.1 an ask times out after 5 s unless told otherwise, never early an
       waits.map(({ atMs }) => atMs - sentAtMs),
       waits.map(({ timeoutMs }) => timeoutMs),
     )
-    t.match(waits[0]?.error, { code: 'RUNTIME_ASK_TIMEOUT', details: { path: '/user/a', type: 'ask', started: true } })
-    t.match(waits[1]?.error, { details: { started: false }, message: /still queued/ }, 'it says how far it had come')
+    t.match(waits[0]?.error, {
+      code: 'RUNTIME_ASK_TIMEOUT',
+      details: { path: '/user/a', type: 'ask', started: true },
+    })
+    t.match(
+      waits[1]?.error,
+      { details: { started: false }, message: /still queued/ },
+      'it says how far it had come',
+    )
   })
+})
+
+void test('S8.1 a handler that kept the loop for long makes no deadline early', async (t) => {
+  const { platform, burn } = burningPlatform(10)
+  await onStage(
+    t,
+    undefined,
+    async (system) => {
+      const { clock } = system.platform
+      const waits: { askedAtMs: number; failedAtMs: number; timeoutMs: number }[] = []
+      const mute = system.spawn('mute', askee)
+      const ref = system.spawn(
+        'busy',
+        puppet({
+          work: (ctx) => {
+            for (const timeoutMs of [5, 100, 300]) {
+              burn(200)
+              const wait = { askedAtMs: clock.monotonicMs(), failedAtMs: Number.NaN, timeoutMs }
+              waits.push(wait)
+              ctx.ask(mute, step('never'), { timeoutMs }).catch(() => {
+                wait.failedAtMs = clock.monotonicMs()
+              })
+            }
+          },
+        }),
+      )
+      ref.tell({ type: 'do', step: 'work' })
+      await system.platform.advance(2_000)
+      t.equal(waits.length, 3)
+      const early = waits.filter(
+        ({ askedAtMs, failedAtMs, timeoutMs }) => !(failedAtMs - askedAtMs >= timeoutMs),
+      )
+      t.same(early, [])
+      await system.stop(mute, 'kill')
+    },
+    { platform },
+  )
 })
 
 void test('S8.1 timeoutMs must be a number of milliseconds, and Infinity needs a signal', async (t) => {
@@ -194,7 +243,8 @@ void test('S8.1 a deadline travels: an ask inside an ask has the time that is le
       'outer',
       puppet({
         relay: (ctx) => ctx.ask(target, { type: 'ask', step: 'look' }),
-        loose: (ctx) => void ctx.request(target, { type: 'ask', step: 'look' }, () => ({ type: 'self', step: 'x' })),
+        loose: (ctx) =>
+          void ctx.request(target, { type: 'ask', step: 'look' }, () => ({ type: 'self', step: 'x' })),
       }),
     )
     const answer = watched(outer.ask(step('relay'), { timeoutMs: 100 }))
@@ -313,7 +363,10 @@ void test('S8.1 a later answer that breaks the schema crashes the actor that gav
     owed[0]?.reply('seven' as unknown as number)
     await meets(t, 'RUNTIME_ACTOR_CRASHED', answer)
     await system.platform.settle()
-    t.match(restarted[0]?.error, { code: 'RUNTIME_INVALID_MESSAGE', message: /reply does not fit its schema/ })
+    t.match(restarted[0]?.error, {
+      code: 'RUNTIME_INVALID_MESSAGE',
+      message: /reply does not fit its schema/,
+    })
   })
 })
 
@@ -380,7 +433,11 @@ void test('S8.1 an ask of an incarnation that is gone rejects with Restarted, an
     await system.platform.settle()
     someone.reply('ask', 'late')
     await someone.expectNone()
-    t.match(errors, [{ code: 'RUNTIME_RESTARTED' }, { code: 'RUNTIME_RESTARTED' }], 'a new one of it is refused too')
+    t.match(
+      errors,
+      [{ code: 'RUNTIME_RESTARTED' }, { code: 'RUNTIME_RESTARTED' }],
+      'a new one of it is refused too',
+    )
   })
 })
 
@@ -479,7 +536,8 @@ void test('S8.2 RUNTIME_MAILBOX_FULL, _CALL_CYCLE, _ABORTED, _RESTARTED, _EXPIRE
     const asker = system.spawn(
       'asker',
       puppet({
-        wait: (ctx) => void codeOf(ctx.ask(system.spawn('mute', askee), step('never'))).then((code) => codes.push(code)),
+        wait: (ctx) =>
+          void codeOf(ctx.ask(system.spawn('mute', askee), step('never'))).then((code) => codes.push(code)),
         crash: () => {
           throw new Error('down')
         },
@@ -506,14 +564,19 @@ void test('S8.2 RUNTIME_INVALID_MESSAGE and RUNTIME_UNKNOWN_MESSAGE name the fie
   await onStage(t, undefined, async (system) => {
     const restarted = heard(system, 'actor-restarted')
     const ref = system.spawn('a', typed, { number: 7 })
-    const loose = ref as unknown as { readonly ask: (message: object, options?: AskOptions) => Promise<unknown> }
+    const loose = ref as unknown as {
+      readonly ask: (message: object, options?: AskOptions) => Promise<unknown>
+    }
     t.equal(await ref.ask({ type: 'number' }), 7)
     await t.rejects(loose.ask({ type: 'add', items: [{ by: 1 }, { by: 'two' }] }), {
       code: 'RUNTIME_INVALID_MESSAGE',
       message: 'Cannot send "add" to /user/a: field "items[1].by" is "two", expected an integer',
       details: { path: '/user/a', field: 'items[1].by' },
     })
-    await t.rejects(loose.ask({ type: 'number', extra: 1 }), { code: 'RUNTIME_INVALID_MESSAGE', details: { field: 'extra' } })
+    await t.rejects(loose.ask({ type: 'number', extra: 1 }), {
+      code: 'RUNTIME_INVALID_MESSAGE',
+      details: { field: 'extra' },
+    })
     await t.rejects(loose.ask({ type: 'subtract' }), {
       code: 'RUNTIME_UNKNOWN_MESSAGE',
       message: 'Cannot send "subtract" to /user/a: it takes only poke, number, add, introduce',
@@ -587,7 +650,8 @@ void test('S8.1 ctx.pipe and ctx.request do not hold the mailbox, and come back 
             () => ({ type: 'self', step: 'done' }),
             () => ({ type: 'self', step: 'failed' }),
           ),
-        unowned: (ctx) => ctx.pipe(Promise.reject(new Error('nobody takes it')), () => ({ type: 'self', step: 'done' })),
+        unowned: (ctx) =>
+          ctx.pipe(Promise.reject(new Error('nobody takes it')), () => ({ type: 'self', step: 'done' })),
         request: (ctx) =>
           ctx.request(
             someone.ref,
@@ -637,7 +701,10 @@ void test('S8.1 client(ref) has the methods of the protocol, and is no promise b
     t.equal(await typedClient.add({ items: [{ by: 2 }] }, { timeoutMs: 10 }), 2)
     t.equal(typedClient.poke({ count: 1 }), true)
     t.equal(await Promise.resolve(typedClient), typedClient)
-    t.equal(await codeOf(typedClient.number({ timeoutMs: 10, signal: AbortSignal.abort() })), 'RUNTIME_ABORTED')
+    t.equal(
+      await codeOf(typedClient.number({ timeoutMs: 10, signal: AbortSignal.abort() })),
+      'RUNTIME_ABORTED',
+    )
     const someone = probe(system, Puppet)
     t.equal(await ref.ask({ type: 'introduce', to: someone.ref }), someone.ref, 'a ref arrives as itself')
   })

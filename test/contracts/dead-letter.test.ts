@@ -57,7 +57,10 @@ void test('S9.1 every reason a message can be lost for is told', async (t) => {
     const { passed, open } = gate()
     const ref = system.spawn(
       'a',
-      puppet({ hold: () => passed, stash: (ctx) => ctx.stash() }, { stashMax: 1, mailbox: { messagesMax: 2 } }),
+      puppet(
+        { hold: () => passed, stash: (ctx) => ctx.stash() },
+        { stashMax: 1, mailbox: { messagesMax: 2 } },
+      ),
       { shutdownMs: 1_000 },
     )
     const say = (step: string): boolean => ref.tell({ type: 'do', step })
@@ -79,7 +82,11 @@ void test('S9.1 every reason a message can be lost for is told', async (t) => {
     t.same(took(), ['stopped'])
     const loose = system.spawn('b', puppet({})) as unknown as { readonly tell: (message: unknown) => boolean }
     t.same([loose.tell({ type: 'do', step: 1 }), loose.tell({ type: 'dont' })], [false, false])
-    t.same([loose.tell(undefined), loose.tell(null), loose.tell('do')], [false, false, false], 'whatever it is')
+    t.same(
+      [loose.tell(undefined), loose.tell(null), loose.tell('do')],
+      [false, false, false],
+      'whatever it is',
+    )
     t.same(took(), ['invalid', ...Array<string>(4).fill('unknown-message')])
   })
 })
@@ -149,9 +156,18 @@ void test('S9.1 a restart is one line with path, message type, error, number of 
     await system.platform.settle()
     const line = system.platform.logged.find(({ level }) => level === 'error')
     t.equal(line?.message, '/user/a crashed on "do": restart 1 of 3 in 200 ms')
-    t.match(line?.fields, { path: '/user/a', actor: 'puppet', type: 'do', restart: 1, limit: 3, delayMs: 200 })
+    t.match(line?.fields, {
+      path: '/user/a',
+      actor: 'puppet',
+      type: 'do',
+      restart: 1,
+      limit: 3,
+      delayMs: 200,
+    })
     t.match(line?.fields['err'], { message: 'down' })
-    t.match(restarted, [{ path: '/user/a', messageType: 'do', count: 1, limit: 3, delayMs: 200, sameMessage: 1 }])
+    t.match(restarted, [
+      { path: '/user/a', messageType: 'do', count: 1, limit: 3, delayMs: 200, sameMessage: 1 },
+    ])
     await system.platform.advance(200)
   })
 })

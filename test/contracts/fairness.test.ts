@@ -178,7 +178,7 @@ void test('S11.1 on a real queue timers get their turn beside actors that volley
           const next = (): void => {
             if (!isOver) ctx.tell(ctx.ref(Puppet, `/user/${other}`), { type: 'do', step: 'hit' })
           }
-          return late ? Promise.resolve().then(next) : next()
+          return late ? Promise.resolve().then(() => next()) : next()
         },
       })
     const system = await createSystem(

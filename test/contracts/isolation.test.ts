@@ -24,7 +24,11 @@ const box = actor(Box, () => {
 async function eachIsolation(
   t: Parameters<typeof onStage>[0],
   modes: readonly Isolation[],
-  play: (isolation: Isolation, ref: ActorRef<typeof Box.messages>, letters: readonly { reason: string }[]) => Promise<void>,
+  play: (
+    isolation: Isolation,
+    ref: ActorRef<typeof Box.messages>,
+    letters: readonly { reason: string }[],
+  ) => Promise<void>,
 ): Promise<void> {
   for (const isolation of modes) {
     await onStage(
@@ -68,7 +72,11 @@ void test('S13.1 "codec": what the sender writes afterwards reaches nobody', asy
     t.same([seen.list, seen.bytes[0]], [list, byte], isolation)
     seen.list.push(3)
     const again = (await ref.ask({ type: 'take' })) as typeof item
-    t.equal(again.list.length, isolation === 'codec' ? 1 : 3, `${isolation}: nor what the asker writes into a reply`)
+    t.equal(
+      again.list.length,
+      isolation === 'codec' ? 1 : 3,
+      `${isolation}: nor what the asker writes into a reply`,
+    )
   })
 })
 
@@ -103,8 +111,14 @@ void test('S13.1 "codec" and "freeze" check messages and replies, "reference" do
         const checks = isolation !== 'reference'
         const wrong = { type: 'set', to: 'three' } as unknown as { readonly type: 'set'; readonly to: number }
         t.equal(ref.tell(wrong), !checks, isolation)
-        if (checks) t.match(logged(system, 'error'), ['Cannot send "set" to /user/a: field "to" is "three", expected an integer'])
-        t.equal(await codeOf(ref.ask({ type: 'get' })), checks ? 'RUNTIME_ACTOR_CRASHED' : 'resolved: "three"')
+        if (checks)
+          t.match(logged(system, 'error'), [
+            'Cannot send "set" to /user/a: field "to" is "three", expected an integer',
+          ])
+        t.equal(
+          await codeOf(ref.ask({ type: 'get' })),
+          checks ? 'RUNTIME_ACTOR_CRASHED' : 'resolved: "three"',
+        )
       },
       { isolation },
     )
@@ -176,8 +190,20 @@ void test('S13.1 everything that can be sent survives "codec", refs among it', a
   })
 })
 
-void test('S13.1 refOf takes a ref to its protocol only', async (t) => {
-  const Guest = protocol('guest', { meet: ask({ who: refOf(Puppet), others: Type.Array(refOf(Puppet)) }, refOf(Puppet)) })
+void test('S13.1 refOf takes a ref to a bigger protocol, as the compiler does', async (t) => {
+  const Small = protocol('small', { put: Box.messages.put })
+  const Host = protocol('host', { take: ask({ who: refOf(Small) }, Type.String()) })
+  const host = actor(Host, () => ({ take: ({ who }) => who.path }))
+  await onStage(t, undefined, async (system) => {
+    const big = system.spawn('box', box)
+    t.equal(await system.spawn('host', host).ask({ type: 'take', who: big }), '/user/box')
+  })
+})
+
+void test('S13.1 refOf refuses refs to other protocols, and what is no ref', async (t) => {
+  const Guest = protocol('guest', {
+    meet: ask({ who: refOf(Puppet), others: Type.Array(refOf(Puppet)) }, refOf(Puppet)),
+  })
   const guest = actor(Guest, () => ({ meet: ({ who }) => who }))
   await onStage(t, undefined, async (system) => {
     const ref = system.spawn('guest', guest)
@@ -192,7 +218,9 @@ void test('S13.1 refOf takes a ref to its protocol only', async (t) => {
     ] as const) {
       await t.rejects(ref.ask({ type: 'meet', who: who as typeof one, others: [...others] }), {
         code: 'RUNTIME_INVALID_MESSAGE',
-        message: new RegExp(`field "${field.replace(/[[\]]/g, '\\$&')}" .*a ref to an actor of protocol "puppet"`),
+        message: new RegExp(
+          `field "${field.replace(/[[\]]/g, '\\$&')}" .*a ref to an actor of protocol "puppet"`,
+        ),
       })
     }
   })

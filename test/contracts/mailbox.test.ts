@@ -15,7 +15,11 @@ const Queue = protocol('queue', {
 })
 
 interface QueueOptions {
-  readonly mailbox?: { readonly messagesMax?: number; readonly overflow?: OverflowPolicy; readonly lowWater?: number }
+  readonly mailbox?: {
+    readonly messagesMax?: number
+    readonly overflow?: OverflowPolicy
+    readonly lowWater?: number
+  }
   readonly priority?: Readonly<Record<string, number>>
   readonly own?: { readonly tick: ReturnType<typeof tell<{}>> }
 }
@@ -23,7 +27,12 @@ interface QueueOptions {
 const own = { tick: tell(), silence: tell() }
 
 /** `hold` waits for `passed`; all others become a line at the log. A tick each 10 ms, when it is asked for. */
-function queue(log: Probe<typeof Log.messages>, passed: Promise<void>, options: QueueOptions = {}, tickMs?: number) {
+function queue(
+  log: Probe<typeof Log.messages>,
+  passed: Promise<void>,
+  options: QueueOptions = {},
+  tickMs?: number,
+) {
   return actor(Queue, { ...options, own }, (ctx) => {
     const line = (text: string): void => void ctx.tell(log.ref, { type: 'line', text })
     if (tickMs !== undefined) ctx.timers.every('tick', tickMs, { type: 'tick' })
@@ -211,7 +220,11 @@ void test('S10.1 unstashed messages go to the head in their order and count agai
     for (const who of ['bob', 'cid']) ref.tell({ type: 'knock', who })
     const refused = watched(ref.ask({ type: 'ring', who: 'dan' }))
     await system.platform.settle()
-    t.equal(watchedCode(refused), 'RUNTIME_MAILBOX_FULL', 'the stash has a bound, and an ask that it refuses fails typed')
+    t.equal(
+      watchedCode(refused),
+      'RUNTIME_MAILBOX_FULL',
+      'the stash has a bound, and an ask that it refuses fails typed',
+    )
     ref.tell({ type: 'open' })
     for (const who of ['eve', 'fay', 'gus']) ref.tell({ type: 'knock', who })
     t.equal(await ringing, 'ann', 'a stashed ask is answered')
@@ -293,7 +306,10 @@ void test('S10.1 drop-old keeps the order behind what it may not drop, with prio
   await onStage(t, undefined, async (system) => {
     const seen: string[] = []
     const { passed, open } = gate()
-    const friend = system.spawn('friend', actor(Friend, () => ({})))
+    const friend = system.spawn(
+      'friend',
+      actor(Friend, () => ({})),
+    )
     const options = {
       own: { gone: tell() },
       priority: { urgent: 1 },
@@ -351,7 +367,10 @@ void test('S10.2 room stays shut as long as the low-water mark is not reached', 
   await onStage(t, undefined, async (system) => {
     const gates = [gate(), gate(), gate()]
     let next = 0
-    const ref = system.spawn('a', puppet({ hold: () => gates[next++]?.passed }, { mailbox: { messagesMax: 9, lowWater: 2 } }))
+    const ref = system.spawn(
+      'a',
+      puppet({ hold: () => gates[next++]?.passed }, { mailbox: { messagesMax: 9, lowWater: 2 } }),
+    )
     for (let i = 0; i < 4; i++) ref.tell({ type: 'do', step: 'hold' })
     await system.platform.settle()
     const room = watched(ref.room())

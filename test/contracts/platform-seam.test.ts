@@ -21,7 +21,10 @@ const restless = puppet(
   {
     tick: (ctx) => {
       if (ctx.random.float() < 0.2) throw new Error(`chance ${ctx.random.u32()}`)
-      const target = ctx.ref({ name: 'puppet', messages: {} } as never, `/user/c${ctx.random.int(0, 7)}`) as PuppetRef
+      const target = ctx.ref(
+        { name: 'puppet', messages: {} } as never,
+        `/user/c${ctx.random.int(0, 7)}`,
+      ) as PuppetRef
       ctx.request(
         target,
         { type: 'ask', step: ctx.random.float() < 0.5 ? 'slow' : 'quick' },
@@ -30,7 +33,10 @@ const restless = puppet(
         { timeoutMs: ctx.random.int(1, 40) },
       )
     },
-    slow: (ctx) => new Promise((resolve) => ctx.pipe(Promise.resolve(), () => ({ type: 'self', step: resolved(resolve) }))),
+    slow: (ctx) =>
+      new Promise((resolve) =>
+        ctx.pipe(Promise.resolve(), () => ({ type: 'self', step: resolved(resolve) })),
+      ),
     quick: (ctx) => ctx.random.u32(),
     nothing: () => undefined,
   },
@@ -46,7 +52,10 @@ function resolved(resolve: (value: unknown) => void): string {
   return 'nothing'
 }
 
-async function trace(seed: number, platformOf: (platform: ReturnType<typeof virtualPlatform>) => void = () => undefined) {
+async function trace(
+  seed: number,
+  platformOf: (platform: ReturnType<typeof virtualPlatform>) => void = () => undefined,
+) {
   const platform = virtualPlatform({ seed })
   platformOf(platform)
   const lines: string[] = []

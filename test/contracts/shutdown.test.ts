@@ -88,8 +88,13 @@ void test('CoordinatedShutdown gives phases after the deadline a moment of their
 
 void test('ActorSystem shutdown stops actors, closes its own store, and refuses what comes after', async (t) => {
   const order: string[] = []
-  const leaf = puppet({ stop: () => undefined }, { setup: (ctx) => ctx.defer(() => void order.push(ctx.path)) })
-  let store: ReturnType<Parameters<NonNullable<Parameters<typeof puppet>[1]>['setup'] & {}>[0]['store']> | undefined
+  const leaf = puppet(
+    { stop: () => undefined },
+    { setup: (ctx) => ctx.defer(() => void order.push(ctx.path)) },
+  )
+  let store:
+    | ReturnType<Parameters<NonNullable<Parameters<typeof puppet>[1]>['setup'] & {}>[0]['store']>
+    | undefined
   const parent = puppet(
     { spawn: (ctx) => void ctx.spawn('leaf', leaf) },
     {
@@ -105,9 +110,15 @@ void test('ActorSystem shutdown stops actors, closes its own store, and refuses 
     await system.platform.settle()
     await system.shutdown()
     t.same(order, ['/user/parent/leaf', '/user/parent'])
-    t.throws(() => system.spawn('late', leaf), { code: 'RUNTIME_STOPPED', message: /is shutting down or has ended/ })
+    t.throws(() => system.spawn('late', leaf), {
+      code: 'RUNTIME_STOPPED',
+      message: /is shutting down or has ended/,
+    })
     t.equal(await codeOf(ref.ask({ type: 'ask', step: 'x' })), 'RUNTIME_ACTOR_STOPPED')
-    t.equal(await codeOf(system.ref(Puppet, '/user/parent').ask({ type: 'ask', step: 'x' })), 'RUNTIME_NO_SUCH_ACTOR')
+    t.equal(
+      await codeOf(system.ref(Puppet, '/user/parent').ask({ type: 'ask', step: 'x' })),
+      'RUNTIME_NO_SUCH_ACTOR',
+    )
     t.equal(ref.tell({ type: 'do', step: 'x' }), false)
     await t.rejects(async () => store?.get('key' as never), StoreError)
     t.equal(system.platform.pendingTimers(), 0, 'an ask after the end leaves no timer')

@@ -1,26 +1,8 @@
 /** S11.2: a handler that keeps the event loop is blamed by name, and one stray promise does not take the process. */
-import { memoryMetrics, type Clock } from '@understudy/runtime'
-import { virtualPlatform, type VirtualPlatform } from '@understudy/runtime/testkit'
+import { memoryMetrics } from '@understudy/runtime'
 import { test } from 'tap'
+import { burningPlatform } from '../support/probe-system.ts'
 import { heard, logged, onStage, puppet } from '../support/runtime.ts'
-
-/** A virtual platform whose clock a handler can push on while it is on the stack, as real work does. */
-function burningPlatform(): { readonly platform: VirtualPlatform; readonly burn: (ms: number) => void } {
-  const platform = virtualPlatform()
-  let burntMs = 0
-  const { clock } = platform
-  const slow: Clock = {
-    ...clock,
-    monotonicMs: () => clock.monotonicMs() + burntMs,
-    setTimer: (atMs, fire) => clock.setTimer(atMs - burntMs, fire),
-  }
-  return {
-    platform: { ...platform, clock: slow },
-    burn: (ms) => {
-      burntMs += ms
-    },
-  }
-}
 
 void test('S11.2 a synchronous stretch over 50 ms names actor, path, message type and duration', async (t) => {
   const { platform, burn } = burningPlatform()
@@ -30,7 +12,10 @@ void test('S11.2 a synchronous stretch over 50 ms names actor, path, message typ
     undefined,
     async (system) => {
       const stalls = heard(system, 'handler-stalled')
-      const ref = system.spawn('busy', puppet({ short: () => burn(49), long: () => burn(120), free: () => undefined }))
+      const ref = system.spawn(
+        'busy',
+        puppet({ short: () => burn(49), long: () => burn(120), free: () => undefined }),
+      )
       for (const step of ['short', 'short', 'long', 'free']) ref.tell({ type: 'do', step })
       await system.platform.settle()
       t.same(stalls, [{ path: '/user/busy', definition: 'puppet', messageType: 'do', durationMs: 120 }])
@@ -63,7 +48,8 @@ void test('S11.2 what an async handler does before it waits, a crash, and setup 
             burn(60)
             await Promise.resolve()
           },
-          waits: (ctx) => new Promise<void>((resolve) => void ctx.signal.addEventListener('abort', () => resolve())),
+          waits: (ctx) =>
+            new Promise<void>((resolve) => void ctx.signal.addEventListener('abort', () => resolve())),
           crash: () => {
             burn(70)
             throw new Error('slow and then dead')

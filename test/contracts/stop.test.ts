@@ -182,6 +182,29 @@ void test('S6.1 drain: an actor that is not up yet starts, works off its queue a
   }
 })
 
+void test('S6.1 drain: what a drained actor has handed to its children is worked off too', async (t) => {
+  await onStage(t, undefined, async (system) => {
+    const done: string[] = []
+    const worker = puppet({
+      work: async () => {
+        await Promise.resolve()
+        done.push('work')
+      },
+    })
+    const boss = puppet({
+      share: (ctx) => {
+        const ref = ctx.spawn('worker', worker)
+        for (let n = 0; n < 3; n++) ctx.tell(ref, play('work'))
+      },
+    })
+    const ref = system.spawn('boss', boss)
+    ref.tell(play('share'))
+    const drained = watched(system.stop(ref, 'drain'))
+    await system.platform.settle()
+    t.same([drained.state, done], ['resolved', ['work', 'work', 'work']])
+  })
+})
+
 void test('S6.1 drain: an actor that waits out a backoff comes back for its queue, if that is in time', async (t) => {
   for (const delayMs of [1_000, 60_000]) {
     await onStage(t, undefined, async (system) => {

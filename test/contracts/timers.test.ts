@@ -63,7 +63,11 @@ void test('Timers leave no stale tick after cancel, replacement or restart, even
       )
       for (const step of ['begin', 'hold', revoke]) ref.tell({ type: 'do', step })
       await system.platform.advance(50)
-      t.match(system.status().tree, { children: [{}, { children: [{ mailbox: 2 }] }] }, 'the tick stands in the mailbox')
+      t.match(
+        system.status().tree,
+        { children: [{}, { children: [{ mailbox: 2 }] }] },
+        'the tick stands in the mailbox',
+      )
       open()
       await system.platform.advance(500)
       t.same(told, revoke === 'replace' ? ['b 150'] : [], revoke)

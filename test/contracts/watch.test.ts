@@ -152,7 +152,9 @@ void test('S7.1 a child whose notice is queued is forgotten too, and not told of
     gone: () => void told.push('gone'),
   })
   let kept: PuppetRef | undefined
-  function child(ctx: { readonly child: (p: typeof Puppet, name: string) => PuppetRef | undefined }): PuppetRef {
+  function child(ctx: {
+    readonly child: (p: typeof Puppet, name: string) => PuppetRef | undefined
+  }): PuppetRef {
     kept ??= ctx.child(Puppet, 'child')
     if (kept === undefined) throw new Error('there is no child')
     return kept
@@ -264,7 +266,10 @@ void test('S7.1 a full bounded mailbox drops messages, never the notice', async 
     for (const text of ['4', '5', '6', '7', '8']) watching.tell({ type: 'note', text })
     release()
     await system.platform.settle()
-    t.ok(lines().includes('a stopped'), 'it was queued when the mailbox was full, and not dropped for newer messages')
+    t.ok(
+      lines().includes('a stopped'),
+      'it was queued when the mailbox was full, and not dropped for newer messages',
+    )
     t.same(lines().slice(-2), ['7', '8'])
   })
 })
@@ -314,7 +319,10 @@ void test('S7.1 a link is a watch that fails with Linked', async (t) => {
     await system.stop(target)
     await system.platform.settle()
     t.equal(restarted.length, 1, 'it acts while a handler awaits')
-    t.match(restarted[0]?.error, { code: 'RUNTIME_LINKED', details: { path: '/user/target', reason: 'stopped' } })
+    t.match(restarted[0]?.error, {
+      code: 'RUNTIME_LINKED',
+      details: { path: '/user/target', reason: 'stopped' },
+    })
     ref.tell({ type: 'do', step: 'link' })
     await system.platform.settle()
     t.match(restarted[1]?.error, { code: 'RUNTIME_LINKED' }, 'and at once for the dead')

@@ -55,5 +55,5 @@ void test('actor refuses options that name no message, bounds out of range, and 
 })
 
 void test('refOf is a schema that says whose ref is wanted', async (t) => {
-  t.same(refOf(protocol('guest', {})), { 'understudy:ref': 'guest' })
+  t.same(refOf(protocol('guest', {})), { 'understudy:ref': { protocol: 'guest', messages: [] } })
 })

@@ -14,7 +14,7 @@ class Entry {
   wheelPrevious = null
   wheelNext = null
   firedAtMs: number | undefined
-  readonly deadlineMs: number
+  deadlineMs: number
   readonly #onExpire: (entry: Entry) => void
 
   constructor(deadlineMs: number, onExpire: (entry: Entry) => void) {
@@ -160,6 +160,42 @@ void test('TimerWheel close forgets all, and arms nothing any more', async (t) =
   t.equal(armed(), undefined)
   advance(100)
   t.same(fired, [])
+})
+
+void test('TimerWheel arrivals wait beside the slots, and settle later by the lag', async (t) => {
+  const { wheel, fired, advance, armed, now } = stage(10)
+  const arrive = (afterMs: number): Entry => {
+    const entry = new Entry(now() + afterMs, (own) => {
+      own.firedAtMs = now()
+      fired.push(own)
+    })
+    wheel.arrive(entry as never)
+    return entry
+  }
+  const entries = [arrive(5), arrive(5), arrive(50), arrive(20_000)] as const
+  t.equal(wheel.hasArrivals, true)
+  t.equal(wheel.size, 4)
+  t.equal(armed(), undefined, 'no timer yet: most are answered first')
+  wheel.remove(entries[1] as never)
+  t.equal(wheel.size, 3)
+  advance(200)
+  wheel.settle(200)
+  t.equal(wheel.hasArrivals, false)
+  t.equal(wheel.size, 3)
+  t.same(
+    [entries[0], entries[2], entries[3]].map(({ deadlineMs }) => deadlineMs),
+    [205, 250, 20_200],
+  )
+  advance(30_000)
+  t.same(fired, [entries[0], entries[2], entries[3]])
+  t.ok(
+    fired.every(({ deadlineMs, firedAtMs }) => (firedAtMs ?? 0) >= deadlineMs && (firedAtMs ?? 0) - deadlineMs <= 10),
+    'never early, at most a slot late',
+  )
+  const [first, second] = [arrive(1), arrive(1)]
+  wheel.settle(0)
+  advance(20)
+  t.same(fired.slice(3), [first, second], 'the oldest first')
 })
 
 void test('TimerWheel agrees with a list that is searched, for any additions, removals and sleeps', async (t) => {

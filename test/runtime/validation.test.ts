@@ -188,9 +188,9 @@ void test('check keeps recursive schemas of the same name apart', async (t) => {
 void test('check asks isRef about understudy:ref', async (t) => {
   const ref = { protocol: 'counter' }
   const { compile } = createValidator({
-    isRef: (value, protocol) => (value as { protocol?: unknown } | null)?.protocol === protocol,
+    isRef: (value, target) => (value as { protocol?: unknown } | null)?.protocol === target.protocol,
   })
-  const check = compile(subject, Type.Object({ to: Type.Unsafe({ 'understudy:ref': 'counter' }) }))
+  const check = compile(subject, Type.Object({ to: Type.Unsafe({ 'understudy:ref': { protocol: 'counter', messages: [] } }) }))
   t.equal(check({ to: ref }), undefined)
   t.same(check({ to: { protocol: 'x' } }), {
     path: 'to',
@@ -198,7 +198,7 @@ void test('check asks isRef about understudy:ref', async (t) => {
     expected: 'a ref to an actor of protocol "counter"',
   })
   t.ok(
-    createValidator().compile(subject, { 'understudy:ref': 'counter' })(ref),
+    createValidator().compile(subject, { 'understudy:ref': { protocol: 'counter', messages: [] } })(ref),
     'without isRef nothing is a ref',
   )
 })

@@ -11,7 +11,6 @@ import {
   type AnyDefinition,
   type ActorStatus,
   type Definition,
-  type RuntimeErrorCode,
   type SystemEvents,
 } from '@understudy/runtime'
 import { testSystem, type TestSystem, type TestSystemOptions } from '@understudy/runtime/testkit'
@@ -134,7 +133,7 @@ export async function codeOf(promise: Promise<unknown>): Promise<string> {
 }
 
 /** The code that a watched promise was rejected with. */
-export function watchedCode(record: Watched<unknown>): RuntimeErrorCode | string {
+export function watchedCode(record: Watched<unknown>): string {
   if (record.state !== 'rejected') return record.state
   return isActorError(record.error) ? record.error.code : `not one of ours: ${String(record.error)}`
 }

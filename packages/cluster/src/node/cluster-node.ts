@@ -694,6 +694,9 @@ class ClusterNodeImpl implements ClusterNode {
         session.close(`the link to node "${session.name}" was closed (CLUSTER_BAD_FRAME)`)
         session.link.close('CLUSTER_BAD_FRAME')
       },
+      complain: (session, code, message) => {
+        this.#writeOnce(`${code} from node "${session.name}"`, { node: this.name, code, from: session.name }, message)
+      },
       frames: (session, direction, bytes) => {
         counters[direction][0].add()
         counters[direction][1].add(bytes)
@@ -727,12 +730,16 @@ class ClusterNodeImpl implements ClusterNode {
     this.system.metrics.counter('understudy_refused_total', { code }).add()
     this.events.emit('peer-refused', { code, reason, remoteAddress })
     const host = remoteAddress.replace(/:\d+$/, '')
-    const nowMs = this.#kernel.clock.monotonicMs()
-    const summaries = this.#throttle.due(nowMs)
-    for (const { key, counted } of summaries) this.#kernel.log.warn({ node: this.name, counted }, `${counted} more: ${key}`)
-    if (this.#throttle.note(`${code} from ${host}`, nowMs) === 'write') {
-      this.#kernel.log.warn({ node: this.name, code, remoteAddress }, reason)
+    this.#writeOnce(`${code} from ${host}`, { node: this.name, code, remoteAddress }, reason)
+  }
+
+  #writeOnce(key: string, fields: Readonly<Record<string, unknown>>, message: string): void {
+    const { clock, log } = this.#kernel
+    const nowMs = clock.monotonicMs()
+    for (const { key: earlier, counted } of this.#throttle.due(nowMs)) {
+      log.warn({ node: this.name, counted }, `${counted} more: ${earlier}`)
     }
+    if (this.#throttle.note(key, nowMs) === 'write') log.warn(fields, message)
   }
 
   // ---- The end -------------------------------------------------------------------------------------------------

@@ -68,6 +68,8 @@ export interface SessionHost {
   readonly terminated: (session: PeerSession, watchId: number, reason: EndReason) => void
   /** The peer broke the protocol; the link is being closed. */
   readonly fault: (session: PeerSession, code: string, message: string) => void
+  /** A tell of the peer was refused, and nobody waits to hear of it: a line for the log, of which there may be many. */
+  readonly complain: (session: PeerSession, code: string, message: string) => void
   readonly frames: (session: PeerSession, direction: 'in' | 'out', bytes: number) => void
 }
 
@@ -395,16 +397,26 @@ export class PeerSession implements FrameSink, Sender, Watcher {
     const ask = this.#asks.get(askId)
     if (ask === undefined) return
     this.#asks.delete(askId)
+    const problem = this.#replyProblem(ask, value)
+    if (problem === undefined) ask.succeed(value)
+    else ask.fail(problem)
+  }
+
+  #replyProblem(ask: PendingAsk, value: unknown): InvalidMessage | undefined {
+    const { messageType, targetPath } = ask
     const { protocol } = ask.target as unknown as { readonly protocol: Protocol }
     // A ref may be of a protocol that only the other side has a definition of.
-    const isKnown = Object.hasOwn(protocol.messages, ask.messageType)
-    const mismatch = isKnown ? this.#kernel.guard.replyCheck(protocol, ask.messageType)?.(value) : undefined
-    if (mismatch === undefined) {
-      ask.succeed(value)
-      return
+    if (!Object.hasOwn(protocol.messages, messageType)) return undefined
+    const about = `The reply of ${targetPath} to "${messageType}"`
+    try {
+      const mismatch = this.#kernel.guard.replyCheck(protocol, messageType)?.(value)
+      if (mismatch === undefined) return undefined
+      const text = `${about} does not fit its schema at "${mismatch.path}"`
+      return new InvalidMessage(text, { path: targetPath, field: mismatch.path })
+    } catch (error) {
+      // A schema that cannot be used costs this ask its answer, not everybody the link.
+      return new InvalidMessage(`${about} cannot be checked: ${toError(error).message}`, { path: targetPath })
     }
-    const text = `The reply of ${ask.targetPath} to "${ask.messageType}" does not fit its schema at "${mismatch.path}"`
-    ask.fail(new InvalidMessage(text, { path: ask.targetPath, field: mismatch.path }))
   }
 
   onFail(askId: number, code: string, message: string, details: unknown): void {
@@ -497,7 +509,11 @@ export class PeerSession implements FrameSink, Sender, Watcher {
     if (check === undefined) {
       const protocol = this.#host.registry.protocol(type.protocol)
       if (protocol === undefined) return { text: `Protocol "${type.protocol}" is not known here`, field: 'type' }
-      check = this.#kernel.guard.messageCheck(protocol, type.type)
+      try {
+        check = this.#kernel.guard.messageCheck(protocol, type.type)
+      } catch (error) {
+        return { text: `Cannot send "${type.type}": ${toError(error).message}`, field: 'type' }
+      }
       type.slot = check
     }
     const mismatch = check(message)
@@ -540,7 +556,7 @@ export class PeerSession implements FrameSink, Sender, Watcher {
     }
     const details = { path: nameOf(recipient), type, ...(field === undefined ? {} : { field }) }
     if (askId !== undefined) this.#fail(askId, new RuntimeError(code, problem, details))
-    else this.#kernel.log.error({ node: this.name, code, path: nameOf(recipient) }, problem)
+    else this.#host.complain(this, code, problem)
     this.#deadLetter(recipient, { type }, code === 'RUNTIME_INVALID_MESSAGE' ? 'invalid' : 'unknown-message')
   }
 
@@ -712,4 +728,8 @@ function errorFromWire(code: string, message: string, details: unknown): ActorEr
   const fields = typeof details === 'object' && details !== null ? (details as Details) : {}
   const make = Object.hasOwn(errorsByCode, code) ? errorsByCode[code] : undefined
   return make === undefined ? new RuntimeError(code, message, fields) : make(message, fields)
+}
+
+function toError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown))
 }

@@ -74,6 +74,8 @@ interface Rare {
   ending: Ending | null
   /** Set while it works off its queue before it ends. */
   drainTimer: Timer | null
+  /** It was told to drain: so are its children. */
+  drained: boolean
   handlerDeadline: HandlerDeadline | null
   /** When the handler in progress began. */
   awaitingSinceMs: number
@@ -217,6 +219,7 @@ export class Cell extends LocalRef implements Ready {
       levelTails: null,
       ending: null,
       drainTimer: null,
+      drained: false,
       handlerDeadline: null,
       awaitingSinceMs: 0,
       concurrent: 0,
@@ -983,7 +986,10 @@ export class Cell extends LocalRef implements Ready {
       this.kill('stopped')
       return
     }
-    if (mode === 'drain' && this.status <= CellStatus.draining && this.#drainsFirst()) return
+    if (mode === 'drain' && this.status <= CellStatus.draining) {
+      if (this.family !== null) this.makeRare().drained = true
+      if (this.#drainsFirst()) return
+    }
     this.end('stopped')
   }
 
@@ -997,6 +1003,7 @@ export class Cell extends LocalRef implements Ready {
     if (isUp) this.status = CellStatus.draining
     this.#mark = -1
     const rare = this.makeRare()
+    rare.drained = true
     if (rare.drainTimer !== null) return true
     const { clock, log } = this.kernel
     const sinceMs = clock.monotonicMs()

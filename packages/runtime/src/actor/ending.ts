@@ -77,7 +77,8 @@ export class Ending {
     this.#phase = 'children'
     const step = ++this.#step
     this.#wait()
-    family.stopAll(() => {
+    // Work that a drained actor handed to its children is finished too.
+    family.stopAll(this.#cell.rare?.drained === true ? 'drain' : 'stop', () => {
       if (step === this.#step && this.#phase === 'children') this.#runDefers()
     })
     return true

@@ -29,8 +29,8 @@ export interface Family {
   readonly adopt: (cell: Cell) => void
   /** Starts `specs` in order, each after the one before has started; then calls `done`. */
   readonly startStatic: (specs: readonly ChildSpec[], done: () => void) => void
-  /** Stops all, the youngest first, each within its deadline; then calls `done`. No child is started again. */
-  readonly stopAll: (done: () => void) => void
+  /** Stops or drains all, the youngest first, each within its deadline; then calls `done`. No child is started again. */
+  readonly stopAll: (mode: 'stop' | 'drain', done: () => void) => void
   /** Ends all at once, without their goodbyes. */
   readonly killAll: () => void
   /** A child has started an incarnation. */

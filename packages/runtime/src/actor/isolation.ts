@@ -48,7 +48,9 @@ export class MessageGuard {
 
   constructor() {
     this.#validator = createValidator({
-      isRef: (value, protocol) => value instanceof Ref && value.protocol.name === protocol,
+      isRef: (value, { protocol, messages }) =>
+        value instanceof Ref &&
+        (value.protocol.name === protocol || messages.every((type) => Object.hasOwn(value.protocol.messages, type))),
     })
   }
 

@@ -158,7 +158,9 @@ export function checkMessageNames(what: string, messages: MessageDefs): void {
 
 /** A field, or a reply, that holds a reference to an actor of `target`. It crosses nodes as itself. */
 export function refOf<M extends MessageDefs>(target: Protocol<M>): TUnsafe<ActorRef<M>> {
-  return { 'understudy:ref': target.name } as unknown as TUnsafe<ActorRef<M>>
+  // With the names of the messages: a ref to a bigger protocol serves here too, as it does for the compiler.
+  const messages = Object.keys(target.messages)
+  return { 'understudy:ref': { protocol: target.name, messages } } as unknown as TUnsafe<ActorRef<M>>
 }
 
 function payloadSchema(fields: TProperties): PayloadSchema {

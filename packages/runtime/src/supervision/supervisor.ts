@@ -113,7 +113,7 @@ export class Supervisor implements Family {
     this.spawn(spec.name, spec.definition, spec.input, childPolicy(spec.options, 'permanent'))
   }
 
-  stopAll(done: () => void): void {
+  stopAll(mode: 'stop' | 'drain', done: () => void): void {
     this.#close()
     const round = this.#round
     const youngestLast = [...this.#children.values()]
@@ -131,7 +131,7 @@ export class Supervisor implements Family {
         // A child that ends at once must not deepen the stack: there may be a million of them.
         let atOnce = true
         let ended = false
-        child.stop('stop', () => {
+        child.stop(mode, () => {
           ended = true
           if (!atOnce) stopNext()
         })
@@ -311,7 +311,7 @@ export class Supervisor implements Family {
     // It is between two incarnations and had kept its children: the next one begins without them.
     const { kernel, path } = this.#cell
     kernel.log.error({ path, err: error }, error.message)
-    this.stopAll(() => undefined)
+    this.stopAll('stop', () => undefined)
   }
 
   #failureOf(effect: SupervisorEffect & { readonly type: 'fail' }): Error {

@@ -62,7 +62,11 @@ export type Effect =
       readonly message: SentMessage
     }
   | { readonly type: 'cancel-timer'; readonly key: string }
-  | { readonly type: 'receive-timeout'; readonly timeoutMs: number | undefined; readonly message: SentMessage | undefined }
+  | {
+      readonly type: 'receive-timeout'
+      readonly timeoutMs: number | undefined
+      readonly message: SentMessage | undefined
+    }
   | { readonly type: 'stash'; readonly message: SentMessage }
   | { readonly type: 'unstash'; readonly messages: readonly SentMessage[] }
   | { readonly type: 'become' | 'defer' | 'pipe' | 'run' }

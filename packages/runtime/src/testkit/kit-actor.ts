@@ -1,5 +1,6 @@
 /** The engine of the behaviour kit: one behaviour, its context, and the list of what left through it. */
-import { ActorError, InvalidMessage, Linked, Rejection, Restarted, toError, UnknownMessage } from '../actor/actor-error.ts'
+import { InvalidMessage, Linked, Rejection, Restarted, toError, UnknownMessage } from '../actor/actor-error.ts'
+import type { ActorError } from '../actor/actor-error.ts'
 import type { AnyDefinition } from '../actor/behaviour.ts'
 import { LaterReplyImpl, stashed, type DeferHook } from '../actor/context.ts'
 import type { Message } from '../actor/envelope.ts'
@@ -146,7 +147,8 @@ export class KitActor {
   #handleNow(messages: MessageDefs, message: Message, from: string | undefined): Outcome {
     const type = String((message as Message | undefined)?.type)
     if (this.#status !== 'running') {
-      throw illegal(`Cannot send "${type}": the behaviour ${this.#status === 'stopped' ? 'has stopped' : 'has not started'}`)
+      const why = this.#status === 'stopped' ? 'has stopped' : 'has not started'
+      throw illegal(`Cannot send "${type}": the behaviour ${why}`)
     }
     if (this.#pending !== undefined) {
       throw illegal(`Cannot send "${type}": the handler before is still pending; await its \`settled\` first`)

@@ -183,7 +183,8 @@ export class KitContext implements Record<keyof ActorContext<MessageDefs>, unkno
     const path = `${kit.self.path}/${name}`
     if (!this.#lives('spawn')) throw new ActorError('RUNTIME_STOPPED', `Cannot spawn "${name}" under ${kit.self.path}`)
     if (kit.children.has(name)) {
-      throw new ActorError('RUNTIME_DUPLICATE_NAME', `Cannot spawn actor "${name}": the name is taken by ${path}`, { path })
+      const text = `Cannot spawn actor "${name}": the name is taken by ${path}`
+      throw new ActorError('RUNTIME_DUPLICATE_NAME', text, { path })
     }
     const { input, options } = spawnArguments(definition, rest)
     childPolicy(options, 'transient')

@@ -29,7 +29,9 @@ export class KitRef extends Ref {
   }
 
   override ask(message: Message): Promise<unknown> {
-    const text = `Cannot ask "${message.type}" of ${this.path} in a behaviour kit: ask through ctx, so that it can be answered`
+    const text =
+      `Cannot ask "${message.type}" of ${this.path} in a behaviour kit: ` +
+      'ask through ctx, so that it can be answered'
     return Promise.reject(illegal(text))
   }
 

@@ -56,7 +56,9 @@ async function whileTimePasses<T>(promise: Promise<T>, platform: VirtualPlatform
   while (!settled) {
     const atMs = platform.nextTimerAtMs()
     if (atMs === undefined || atMs === Number.POSITIVE_INFINITY) {
-      throw new Error('A test system waits for something that is not on its virtual clock, and no timer is left to fire')
+      throw new Error(
+        'A test system waits for something that is not on its virtual clock, and no timer is left to fire',
+      )
     }
     await platform.advance(Math.max(0, atMs - platform.clock.monotonicMs()))
   }

@@ -21,7 +21,7 @@ export function describeSchema(schema: unknown): string {
       : either(branches)
   }
   const ref = schema['understudy:ref']
-  if (ref !== undefined) return typeof ref === 'string' ? `a ref to an actor of protocol "${ref}"` : 'a ref'
+  if (isSchemaObject(ref)) return `a ref to an actor of protocol "${String(ref['protocol'])}"`
   if (schema['understudy:function'] === true) return 'a function'
   if (schema['understudy:infinity'] === true) return 'Infinity'
   if (Array.isArray(schema['allOf'])) return schema['allOf'].map(describeSchema).join(' and ')

@@ -29,11 +29,19 @@ export type Check = (value: unknown) => Mismatch | undefined
 
 export interface ValidatorOptions {
   /**
-   * Says whether `value` is a ref to an actor of protocol `protocol`; behind the keyword `'understudy:ref'`. Given by
-   * the layer that knows refs. @default no value is a ref
+   * Says whether `value` is a ref that serves as one to `target`; behind the keyword `'understudy:ref'`. Given by the
+   * layer that knows refs. @default no value is a ref
    */
-  readonly isRef?: ((value: unknown, protocol: string) => boolean) | undefined
+  readonly isRef?: IsRef | undefined
 }
+
+/** What a field wants a ref to: an actor of that protocol, or of one that takes all its messages. */
+export interface RefTarget {
+  readonly protocol: string
+  readonly messages: readonly string[]
+}
+
+type IsRef = (value: unknown, target: RefTarget) => boolean
 
 /** Compiles schemas to checks. One per system is enough; it keeps one Ajv and the checks it was asked for. */
 export interface Validator {
@@ -64,7 +72,7 @@ const formats: Readonly<Record<string, RegExp>> = {
  * A validator with ajv in strict mode: a misspelt keyword, an unknown format or a wrong type name is an error and never
  * a check that silently passes. The first problem ends a check; values are never changed or coerced.
  *
- * Known beyond JSON Schema draft 07: `{ 'understudy:ref': 'counter' }`, and the formats date, date-time, email, uri, uuid.
+ * Known beyond JSON Schema draft 07: `{ 'understudy:ref': { protocol: 'counter', messages: ['add'] } }`, and the formats date, date-time, email, uri, uuid.
  */
 export function createValidator(options: ValidatorOptions = {}): Validator {
   const isRef = options.isRef ?? (() => false)
@@ -114,7 +122,7 @@ export function compileWith(ajv: Ajv, subject: string, schema: object): Validate
 }
 
 /** An Ajv as all of ours are set up; `isRef` answers for the keyword `understudy:ref`. */
-export function newAjv(isRef: (value: unknown, protocol: string) => boolean): Ajv {
+export function newAjv(isRef: IsRef): Ajv {
   return new Ajv({
     strict: true,
     strictTuples: true,
@@ -136,9 +144,9 @@ export function newAjv(isRef: (value: unknown, protocol: string) => boolean): Aj
     keywords: [
       {
         keyword: 'understudy:ref',
-        schemaType: 'string',
+        schemaType: 'object',
         errors: false,
-        validate: (protocol: string, value: unknown) => isRef(value, protocol),
+        validate: (target: RefTarget, value: unknown) => isRef(value, target),
       },
     ],
   })
