@@ -17,9 +17,9 @@ export interface FileDigest {
 }
 
 /** Reading files, as a service: an actor under test gets another one. */
-export const FileReader = service<{ readonly digest: (path: string, signal: AbortSignal) => Promise<FileDigest> }>(
-  'file-reader',
-)
+export const FileReader = service<{
+  readonly digest: (path: string, signal: AbortSignal) => Promise<FileDigest>
+}>('file-reader')
 
 /** Runs on the ring's owner of its path, and stops once it has answered. */
 export const checksum = actor(Checksum, { handlerTimeoutMs: 600_000 }, (ctx) => ({
@@ -43,8 +43,15 @@ export async function digestFile(path: string, signal: AbortSignal): Promise<Fil
     for (let at = chunk.indexOf(10); at !== -1; at = chunk.indexOf(10, at + 1)) lines++
   }
   const after = await stat(path)
-  if (after.mtimeMs !== before.mtimeMs || after.size !== before.size || bytes !== after.size || after.ino !== before.ino) {
-    throw new Error(`it changed while it was read: ${before.size} bytes before, ${bytes} read, ${after.size} after`)
+  if (
+    after.mtimeMs !== before.mtimeMs ||
+    after.size !== before.size ||
+    bytes !== after.size ||
+    after.ino !== before.ino
+  ) {
+    throw new Error(
+      `it changed while it was read: ${before.size} bytes before, ${bytes} read, ${after.size} after`,
+    )
   }
   return { sha256: hash.digest('hex'), bytes, lines }
 }

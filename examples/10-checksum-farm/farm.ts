@@ -54,7 +54,11 @@ export interface FarmInput {
 }
 
 /** The node that was to do it is gone: nothing was wrong with the file. Hashing twice harms nobody, so it is sent again. */
-const worthAnother: ReadonlySet<string> = new Set(['CLUSTER_NODE_DOWN', 'CLUSTER_LINK_FULL', 'RUNTIME_ACTOR_STOPPED'])
+const worthAnother: ReadonlySet<string> = new Set([
+  'CLUSTER_NODE_DOWN',
+  'CLUSTER_LINK_FULL',
+  'RUNTIME_ACTOR_STOPPED',
+])
 const againAfterMs = 50
 
 export const farm = actor(Farm, { own }, (ctx, input: FarmInput) => {
@@ -88,7 +92,13 @@ export const farm = actor(Farm, { own }, (ctx, input: FarmInput) => {
       input.worker(path),
       { type: 'compute' },
       (digest) => ({ type: 'computed', path, node, ...digest }),
-      (error) => ({ type: 'lost', path, node, code: error.code, reason: String(error.details['error'] ?? error.message) }),
+      (error) => ({
+        type: 'lost',
+        path,
+        node,
+        code: error.code,
+        reason: String(error.details['error'] ?? error.message),
+      }),
       { timeoutMs: 600_000 },
     )
   }
@@ -103,7 +113,8 @@ export const farm = actor(Farm, { own }, (ctx, input: FarmInput) => {
     if (!walked) return
     const settled = results.size + failures.size
     if (settled * 2 >= found) for (const owed of halfWay.splice(0)) owed.reply(progress())
-    if (settled === found && again === 0 && flying === 0) for (const owed of finished.splice(0)) owed.reply(progress())
+    if (settled === found && again === 0 && flying === 0)
+      for (const owed of finished.splice(0)) owed.reply(progress())
   }
 
   function owe(to: LaterReply<Progress>[]): Later<Progress> {

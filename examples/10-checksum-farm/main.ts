@@ -37,7 +37,10 @@ const underWayMax = 48
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
-    options: { output: { type: 'string', default: 'checksums.txt' }, help: { type: 'boolean', default: false } },
+    options: {
+      output: { type: 'string', default: 'checksums.txt' },
+      help: { type: 'boolean', default: false },
+    },
     allowPositionals: true,
   })
   if (values.help) {
@@ -77,7 +80,10 @@ async function runFarm(root: string, everything: boolean, output: string): Promi
   const secret = Buffer.from(platform.secureBytes(24)).toString('base64')
   const processes = nodeNames.map((name, index) => {
     const settings = { name, listen: addresses[index] as string, seeds: addresses, secret }
-    return child(`node-${name}`, nodeProcess, settings, { backoff: { minMs: 300, maxMs: 5_000 }, shutdownMs: 10_000 })
+    return child(`node-${name}`, nodeProcess, settings, {
+      backoff: { minMs: 300, maxMs: 5_000 },
+      shutdownMs: 10_000,
+    })
   })
 
   // The farm's own node owns nothing: it asks, and supervises the processes of the others.
@@ -100,7 +106,9 @@ async function runFarm(root: string, everything: boolean, output: string): Promi
     restarts++
     say(`${actorPath} restarts in ${Math.round(delayMs)} ms: ${error?.message ?? 'it stopped'}`)
   })
-  node.events.on('member-down', ({ name, reason }) => say(`node ${name} is down (${reason}); its files go to the others`))
+  node.events.on('member-down', ({ name, reason }) =>
+    say(`node ${name} is down (${reason}); its files go to the others`),
+  )
   node.events.on('member-up', ({ name }) => {
     if (restarts === 0) return
     say(`node ${name} is back, as a new incarnation`)
@@ -123,15 +131,22 @@ async function runFarm(root: string, everything: boolean, output: string): Promi
   const glance = async (): Promise<void> => {
     const progress = await farmRef.ask({ type: 'progress' })
     const living = new Set(node.members().map(({ name }) => name))
-    screen.glance({ progress, nodes: nodeNames, living, shares: node.shares(), restarts }, clock.monotonicMs())
+    screen.glance(
+      { progress, nodes: nodeNames, living, shares: node.shares(), restarts },
+      clock.monotonicMs(),
+    )
   }
   const ticker = setInterval(() => void glance(), 100)
 
   const finished = farmRef.ask({ type: 'finished' }, forEver)
   const half = await farmRef.ask({ type: 'halfWay' }, forEver)
-  const busiest = [...nodeNames].sort((x, y) => (half.underWay[y] ?? 0) - (half.underWay[x] ?? 0))[0] as string
+  const busiest = [...nodeNames].sort(
+    (x, y) => (half.underWay[y] ?? 0) - (half.underWay[x] ?? 0),
+  )[0] as string
   const back = new Promise<void>((resolve) => (rejoined = resolve))
-  say(`half-way (${half.done + half.failed} of ${half.found}): kill -9 node ${busiest}, with ${half.underWay[busiest] ?? 0} files under way`)
+  say(
+    `half-way (${half.done + half.failed} of ${half.found}): kill -9 node ${busiest}, with ${half.underWay[busiest] ?? 0} files under way`,
+  )
   system.ref(NodeProcess, `/user/node-${busiest}`).tell({ type: 'kill' })
 
   const progress = await finished
@@ -154,7 +169,9 @@ async function runFarm(root: string, everything: boolean, output: string): Promi
   const lines = [...results].sort(byName).map(([file, { sha256 }]) => checksumLine(sha256, relative(file)))
   await writeFile(draft, lines.join(''))
   await rename(draft, output)
-  console.log(`wrote ${printable(relative(output))}; check it with: sha256sum -c ${printable(relative(output))}`)
+  console.log(
+    `wrote ${printable(relative(output))}; check it with: sha256sum -c ${printable(relative(output))}`,
+  )
 }
 
 function relative(file: string): string {

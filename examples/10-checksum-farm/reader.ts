@@ -5,7 +5,7 @@ import { readdir, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import { actor, protocol, tell, type ActorRef } from '@understudy/runtime'
-import { Farm } from './farm.ts'
+import type { Farm } from './farm.ts'
 
 const batchSize = 256
 /** What the default run leaves out where there is no git to say what matters. */
@@ -109,7 +109,10 @@ export const reader = actor(Reader, (ctx, input: ReaderInput) => {
 /** The files that git tracks below `directory`; `undefined` where git knows nothing of it. */
 async function trackedFiles(directory: string): Promise<readonly string[] | undefined> {
   try {
-    const { stdout } = await promisify(execFile)('git', ['ls-files', '-z'], { cwd: directory, maxBuffer: 1 << 28 })
+    const { stdout } = await promisify(execFile)('git', ['ls-files', '-z'], {
+      cwd: directory,
+      maxBuffer: 1 << 28,
+    })
     const names = stdout.split('\0').filter((name) => name !== '')
     return names.length === 0 ? undefined : names
   } catch {

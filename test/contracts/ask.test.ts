@@ -524,10 +524,10 @@ void test('S8.2 RUNTIME_MAILBOX_FULL, _CALL_CYCLE, _ABORTED, _RESTARTED, _EXPIRE
     await meets(t, 'RUNTIME_MAILBOX_FULL', full.ask(step('hold')))
     open()
 
-    let other: PuppetRef | undefined
-    const relay = puppet({ pass: (ctx) => ctx.ask(other as PuppetRef, step('back')) })
+    const cast: { other?: PuppetRef } = {}
+    const relay = puppet({ pass: (ctx) => ctx.ask(cast.other as PuppetRef, step('back')) })
     const first = system.spawn('first', relay)
-    other = system.spawn('second', puppet({ back: (ctx) => codeOf(ctx.ask(first, step('pass'))) }))
+    cast.other = system.spawn('second', puppet({ back: (ctx) => codeOf(ctx.ask(first, step('pass'))) }))
     t.equal(await first.ask(step('pass')), 'RUNTIME_CALL_CYCLE' satisfies RuntimeErrorCode)
 
     await meets(t, 'RUNTIME_ABORTED', first.ask(step('pass'), { signal: AbortSignal.abort() }))

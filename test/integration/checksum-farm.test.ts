@@ -14,9 +14,14 @@ interface Outcome {
 
 function run(cwd: string, ...args: string[]): Promise<Outcome> {
   return new Promise((resolve) => {
-    const child = execFile(process.execPath, [program, ...args], { cwd, timeout: 25_000 }, (error, stdout, stderr) => {
-      resolve({ code: error === null ? 0 : (child.exitCode ?? -1), output: stdout + stderr })
-    })
+    const child = execFile(
+      process.execPath,
+      [program, ...args],
+      { cwd, timeout: 25_000 },
+      (error, stdout, stderr) => {
+        resolve({ code: error === null ? 0 : (child.exitCode ?? -1), output: stdout + stderr })
+      },
+    )
   })
 }
 
@@ -44,7 +49,12 @@ test('the farm settles every file through a kill -9, and sha256sum agrees', asyn
   t.match(output, /\| files +\| +202 \|/)
   t.match(output, /\| failed +\| +0 \|/)
   t.match(readFileSync(path.join(cwd, 'checksums.txt'), 'utf8'), /^\\[0-9a-f]{64}  d\/new\\nline$/m)
-  t.equal(verify(cwd).split('\n').filter((line) => line.endsWith(': OK')).length, 202)
+  t.equal(
+    verify(cwd)
+      .split('\n')
+      .filter((line) => line.endsWith(': OK')).length,
+    202,
+  )
 })
 
 test('the farm reports a file that cannot be read, after its worker was restarted, and goes on', async (t) => {

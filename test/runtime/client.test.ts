@@ -25,10 +25,7 @@ void test('client is made once a protocol, is no Proxy and no promise', async (t
     t.equal(Object.getPrototypeOf(a), Object.getPrototypeOf(b))
     t.equal((a as unknown as { readonly then?: unknown }).then, undefined)
     t.equal(await Promise.resolve(a), a)
-    t.same(
-      Object.keys(Object.getPrototypeOf(a) as object),
-      Object.keys(Puppet.messages),
-    )
+    t.same(Object.keys(Object.getPrototypeOf(a) as object), Object.keys(Puppet.messages))
   })
 })
 
@@ -53,7 +50,10 @@ void test('ActorRef prints as path and uid, and unbound refs as their path', asy
     t.equal(String(ref), `/user/a#${ref.uid}`)
     t.equal(String(path), '/user/a')
     t.equal(inspect({ ref }), `{ ref: ActorRef(puppet /user/a#${ref.uid}) }`)
-    t.equal(JSON.stringify({ ref }), JSON.stringify({ ref: { path: '/user/a', uid: ref.uid, protocol: 'puppet' } }))
+    t.equal(
+      JSON.stringify({ ref }),
+      JSON.stringify({ ref: { path: '/user/a', uid: ref.uid, protocol: 'puppet' } }),
+    )
     t.equal(path.uid, undefined)
     t.throws(() => system.ref(Puppet, 'user/a'), { message: /a path begins with "\/"/ })
     t.equal(system.lookup(Puppet, '/user/a'), ref)

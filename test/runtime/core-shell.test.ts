@@ -3,7 +3,10 @@ import { virtualPlatform } from '@understudy/runtime/testkit'
 import { test } from 'tap'
 import { sourceModule } from '../support/source-module.ts'
 
-const { CoreShell } = await sourceModule<typeof import('../../packages/runtime/src/core/core-shell.ts')>('runtime', 'core/core-shell')
+const { CoreShell } = await sourceModule<typeof import('../../packages/runtime/src/core/core-shell.ts')>(
+  'runtime',
+  'core/core-shell',
+)
 
 /** A core that does as it is told: effects and deadline of each input are in the input. */
 interface Input {

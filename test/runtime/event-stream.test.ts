@@ -4,10 +4,9 @@ import { heard, onStage, puppet } from '../support/runtime.ts'
 import { virtualPlatform } from '@understudy/runtime/testkit'
 import { sourceModule } from '../support/source-module.ts'
 
-const { eventStream } = await sourceModule<typeof import('../../packages/runtime/src/system/event-stream.ts')>(
-  'runtime',
-  'system/event-stream',
-)
+const { eventStream } = await sourceModule<
+  typeof import('../../packages/runtime/src/system/event-stream.ts')
+>('runtime', 'system/event-stream')
 
 interface Events {
   readonly happened: number
@@ -65,7 +64,10 @@ void test('EventStream listeners may come and go while an event is told', async 
     gone[Symbol.dispose]()
     stream.on('happened', () => void calls.push('late'))
   })
-  Object.assign(gone, stream.on('happened', () => void calls.push('gone')))
+  Object.assign(
+    gone,
+    stream.on('happened', () => void calls.push('gone')),
+  )
   stream.emit('happened', 1)
   t.same(calls, ['first', 'gone'], 'who listened when it happened')
   stream.emit('happened', 2)

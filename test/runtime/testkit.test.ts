@@ -104,12 +104,15 @@ void test('probe fish passes over what does not fit; expectNone wants silence', 
   await onStage(t, undefined, async (system) => {
     const someone = probe(system, Greeter)
     for (const name of ['a', 'b', 'c', 'd']) someone.ref.tell({ type: 'greet', name })
-    const isNamed = (name: string) => (message: { readonly type: string; readonly name?: string }) => message.name === name
+    const isNamed = (name: string) => (message: { readonly type: string; readonly name?: string }) =>
+      message.name === name
     t.match(await someone.fish(isNamed('c')), { name: 'c' })
     await t.rejects(someone.expectNone(), { message: /no message.*but "greet" \{"name":"d"\} came/ })
     await someone.expectNone(1_000)
     t.equal(system.platform.clock.monotonicMs(), 1_000)
-    await t.rejects(someone.fish(isNamed('z'), { withinMs: 10 }), { message: /within 10 ms, but none of 0 did/ })
+    await t.rejects(someone.fish(isNamed('z'), { withinMs: 10 }), {
+      message: /within 10 ms, but none of 0 did/,
+    })
     someone.ref.tell({ type: 'wave' })
     await t.rejects(someone.fish(isNamed('z'), { withinMs: 10 }), { message: /but none of 1 did/ })
   })
@@ -135,7 +138,9 @@ void test('probe watch and expectEnded tell of the end of others; act acts in it
     const other = system.spawn('other', puppet({ from: (ctx) => ctx.call().from ?? 'nobody' }))
     someone.watch(other)
     t.equal(await someone.act((ctx) => ctx.ask(other, { type: 'ask', step: 'from' })), '/user/p')
-    await t.rejects(someone.expectEnded(other, { withinMs: 10 }), { message: /Expected \/user\/other to end/ })
+    await t.rejects(someone.expectEnded(other, { withinMs: 10 }), {
+      message: /Expected \/user\/other to end/,
+    })
     await system.stop(other)
     t.equal(await someone.expectEnded(other), 'stopped')
     t.same(someone.received, [], 'a notice is no message of its protocol')
@@ -180,12 +185,15 @@ void test('testSystem is on virtual time, in codec isolation, and disposes of it
 
 void test('testSystem lets time pass while its tree starts, and rejects when it does not come up', async (t) => {
   let tries = 0
-  const flaky = puppet({}, {
-    setup: () => {
-      tries++
-      if (tries < 3) throw new Error('not yet')
+  const flaky = puppet(
+    {},
+    {
+      setup: () => {
+        tries++
+        if (tries < 3) throw new Error('not yet')
+      },
     },
-  })
+  )
   const root = supervisor({}, [child('flaky', flaky, { backoff: { minMs: 1_000, maxMs: 1_000, jitter: 0 } })])
   await using system = await testSystem(root)
   t.equal(system.platform.clock.monotonicMs(), 2_000)
@@ -256,7 +264,8 @@ function desk(book: GreeterRef, owed: LaterReply<number>[] = []) {
         owed.push(later)
         return later
       },
-      lookUp: ({ name }: { readonly name: string }) => ctx.ask(book, { type: 'find', name }, { timeoutMs: 50 }),
+      lookUp: ({ name }: { readonly name: string }) =>
+        ctx.ask(book, { type: 'find', name }, { timeoutMs: 50 }),
       delegate: ({ name }: { readonly name: string }) =>
         ctx.request(
           book,
@@ -285,7 +294,8 @@ function desk(book: GreeterRef, owed: LaterReply<number>[] = []) {
       tick: () => {
         count += 10
       },
-      gone: ({ who, why }: { readonly who: string; readonly why: string }) => ctx.log.warn({ who, why }, 'gone'),
+      gone: ({ who, why }: { readonly who: string; readonly why: string }) =>
+        ctx.log.warn({ who, why }, 'gone'),
       found: ({ is }: { readonly is: boolean }) => ctx.log.info({ is }, 'found'),
       failed: ({ code }: { readonly code: string }) => ctx.log.info({ code }, 'failed'),
     }
@@ -300,7 +310,11 @@ function desk(book: GreeterRef, owed: LaterReply<number>[] = []) {
 function kitWithBook(owed: LaterReply<number>[] = []) {
   const shelf = behaviourKit(puppet({}))
   const book = shelf.ref(Greeter, '/user/book')
-  const kit = behaviourKit(desk(book, owed), { start: 5 }, { services: [Clock.provide({ zone: () => 'utc' })] })
+  const kit = behaviourKit(
+    desk(book, owed),
+    { start: 5 },
+    { services: [Clock.provide({ zone: () => 'utc' })] },
+  )
   // What is sent to a stub shows at the kit whose context sent it.
   kit.takeEffects()
   return { kit, shelf, book }
@@ -320,7 +334,10 @@ void test('behaviourKit send returns the reply, the refusal, the crash, or that 
   t.match(kit.send({ type: 'wrong' }), { type: 'crashed', error: { code: 'RUNTIME_INVALID_MESSAGE' } })
   t.same(kit.send({ type: 'from' }), { type: 'reply', value: 'outside' })
   t.same(kit.send({ type: 'from' }, { from: '/user/x' }), { type: 'reply', value: '/user/x' })
-  t.throws(() => kit.send({ type: 'greet', name: 1 } as never), { code: 'RUNTIME_INVALID_MESSAGE', message: /"name"/ })
+  t.throws(() => kit.send({ type: 'greet', name: 1 } as never), {
+    code: 'RUNTIME_INVALID_MESSAGE',
+    message: /"name"/,
+  })
   t.throws(() => kit.send({ type: 'tick' } as never), { code: 'RUNTIME_UNKNOWN_MESSAGE' })
   t.same(kit.sendOwn({ type: 'tick' }), { type: 'done' })
   t.same(kit.send({ type: 'count' }), { type: 'reply', value: 16 })
@@ -337,7 +354,10 @@ void test('behaviourKit effects are what left through ctx, as plain data', async
     { type: 'spawn', name: 'bob', definition: 'puppet', input: undefined, options: { restart: 'temporary' } },
     { type: 'watch', path: '/user/kit/bob' },
   ])
-  t.match(kit.send({ type: 'hire', name: 'bob' }), { type: 'crashed', error: { code: 'RUNTIME_DUPLICATE_NAME' } })
+  t.match(kit.send({ type: 'hire', name: 'bob' }), {
+    type: 'crashed',
+    error: { code: 'RUNTIME_DUPLICATE_NAME' },
+  })
   kit.send({ type: 'fire', name: 'bob' })
   t.same(kit.takeEffects(), [{ type: 'stop', path: '/user/kit/bob', mode: 'drain' }])
   kit.send({ type: 'log' })
@@ -366,7 +386,11 @@ void test('behaviourKit answers asks and requests as the test says', async (t) =
   t.match(kit.takeEffects()[1], { type: 'log', fields: { code: 'RUNTIME_ASK_TIMEOUT' } })
 
   kit.send({ type: 'delegate', name: 'ann' })
-  t.throws(() => kit.answer('find', 'yes'), { code: 'RUNTIME_INVALID_MESSAGE' }, 'the test is held to the protocol too')
+  t.throws(
+    () => kit.answer('find', 'yes'),
+    { code: 'RUNTIME_INVALID_MESSAGE' },
+    'the test is held to the protocol too',
+  )
 })
 
 void test('behaviourKit shows answers that are owed when they are given', async (t) => {
@@ -427,7 +451,10 @@ void test('behaviourKit pipes results back when they come', async (t) => {
   kit.send({ type: 'work' })
   t.same(types(kit.takeEffects()), ['pipe'])
   await new Promise<void>((resolve) => setImmediate(resolve))
-  t.match(kit.takeEffects(), [{ type: 'log' }, { type: 'handled', message: { type: 'found' }, outcome: { type: 'done' } }])
+  t.match(kit.takeEffects(), [
+    { type: 'log' },
+    { type: 'handled', message: { type: 'found' }, outcome: { type: 'done' } },
+  ])
 })
 
 void test('behaviourKit restart runs defers and setup again, and fences what is left', async (t) => {

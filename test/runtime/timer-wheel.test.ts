@@ -87,7 +87,9 @@ void test('TimerWheel with slots is never early and at most one slot late', asyn
   const { add, advance } = stage(10, 7)
   const entries = Array.from({ length: 3_000 }, (_, index) => add((index * 7.3) % 30_000))
   advance(40_000)
-  const late = entries.map(({ deadlineMs, firedAtMs }) => (firedAtMs ?? Number.POSITIVE_INFINITY) - deadlineMs)
+  const late = entries.map(
+    ({ deadlineMs, firedAtMs }) => (firedAtMs ?? Number.POSITIVE_INFINITY) - deadlineMs,
+  )
   t.ok(Math.min(...late) >= 0, `never early: ${Math.min(...late)}`)
   t.ok(Math.max(...late) <= 10, `at most a slot late: ${Math.max(...late)}`)
 })
@@ -142,7 +144,10 @@ void test('TimerWheel catches up after a long sleep, and expires an entry whose 
     const { add, advance, fired } = stage(slotMs)
     for (let ms = 0; ms < 50_000; ms += 97) add(ms)
     advance(46_000, 45_000)
-    t.ok(fired.length >= Math.floor(45_000 / 97), `slotMs ${slotMs}: all that fell due, in one go: ${fired.length}`)
+    t.ok(
+      fired.length >= Math.floor(45_000 / 97),
+      `slotMs ${slotMs}: all that fell due, in one go: ${fired.length}`,
+    )
     advance(10_000)
     t.equal(fired.length, Math.ceil(50_000 / 97), `slotMs ${slotMs}`)
     add(-5)
@@ -189,7 +194,9 @@ void test('TimerWheel arrivals wait beside the slots, and settle later by the la
   advance(30_000)
   t.same(fired, [entries[0], entries[2], entries[3]])
   t.ok(
-    fired.every(({ deadlineMs, firedAtMs }) => (firedAtMs ?? 0) >= deadlineMs && (firedAtMs ?? 0) - deadlineMs <= 10),
+    fired.every(
+      ({ deadlineMs, firedAtMs }) => (firedAtMs ?? 0) >= deadlineMs && (firedAtMs ?? 0) - deadlineMs <= 10,
+    ),
     'never early, at most a slot late',
   )
   const [first, second] = [arrive(1), arrive(1)]
@@ -222,7 +229,11 @@ void test('TimerWheel agrees with a list that is searched, for any additions, re
       return all.every(({ entry, removedAtMs }) => {
         const { deadlineMs, firedAtMs } = entry
         if (firedAtMs === undefined) return removedAtMs <= deadlineMs + slotMs
-        return firedAtMs >= deadlineMs && firedAtMs - deadlineMs <= slotMs && removedAtMs === Number.POSITIVE_INFINITY
+        return (
+          firedAtMs >= deadlineMs &&
+          firedAtMs - deadlineMs <= slotMs &&
+          removedAtMs === Number.POSITIVE_INFINITY
+        )
       })
     }),
     { numRuns: 300, seed: 1 },

@@ -190,7 +190,10 @@ void test('check asks isRef about understudy:ref', async (t) => {
   const { compile } = createValidator({
     isRef: (value, target) => (value as { protocol?: unknown } | null)?.protocol === target.protocol,
   })
-  const check = compile(subject, Type.Object({ to: Type.Unsafe({ 'understudy:ref': { protocol: 'counter', messages: [] } }) }))
+  const check = compile(
+    subject,
+    Type.Object({ to: Type.Unsafe({ 'understudy:ref': { protocol: 'counter', messages: [] } }) }),
+  )
   t.equal(check({ to: ref }), undefined)
   t.same(check({ to: { protocol: 'x' } }), {
     path: 'to',

@@ -22,7 +22,14 @@ export interface NodeProcess {
 /** Options that are plain data, since they go through argv. */
 export type PlainNodeOptions = Pick<
   NodeOptions,
-  'name' | 'listen' | 'seeds' | 'secret' | 'cluster' | 'heartbeatIntervalMs' | 'deadlineMs' | 'handshakeTimeoutMs'
+  | 'name'
+  | 'listen'
+  | 'seeds'
+  | 'secret'
+  | 'cluster'
+  | 'heartbeatIntervalMs'
+  | 'deadlineMs'
+  | 'handshakeTimeoutMs'
 >
 
 /** Starts a node process; it is killed when the test ends. Resolves when it is up, or could not start. */

@@ -113,7 +113,8 @@ export function virtualCluster(options: Partial<NodeOptions> = {}): VirtualClust
     await platform.settle()
     while (!ready()) {
       const nextMs = platform.nextTimerAtMs()
-      if (nextMs === undefined || nextMs > untilMs) throw new Error(`It did not come to pass within ${withinMs} ms`)
+      if (nextMs === undefined || nextMs > untilMs)
+        throw new Error(`It did not come to pass within ${withinMs} ms`)
       await platform.advance(Math.max(0, nextMs - clock.monotonicMs()))
     }
   }
@@ -167,7 +168,8 @@ function mortal(transport: Transport, life: Life): Transport {
     return wrapped
   }
   return {
-    listen: (address, onLink, listenOptions) => transport.listen(address, (link) => onLink(slow(link)), listenOptions),
+    listen: (address, onLink, listenOptions) =>
+      transport.listen(address, (link) => onLink(slow(link)), listenOptions),
     dial: async (address, dialOptions) => {
       if (!life.dead) return slow(await transport.dial(address, dialOptions))
       return new Promise((_resolve, reject) => {
@@ -234,9 +236,10 @@ class SlowLink implements Link {
 }
 
 function keepingLogger(lines: LoggedLine[], bound: Readonly<Record<string, unknown>> = {}): Logger {
-  const write = (level: LoggedLine['level']) => (fields: Readonly<Record<string, unknown>>, message: string) => {
-    lines.push({ level, fields: { ...bound, ...fields }, message })
-  }
+  const write =
+    (level: LoggedLine['level']) => (fields: Readonly<Record<string, unknown>>, message: string) => {
+      lines.push({ level, fields: { ...bound, ...fields }, message })
+    }
   return {
     debug: write('debug'),
     info: write('info'),

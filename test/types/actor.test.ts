@@ -279,7 +279,10 @@ const unused: readonly (() => unknown)[] = [
 
   function spawns() {
     const plain = actor(Counter, () => whole)
-    const started = actor(Counter, (_ctx, input: { readonly start: number }) => ({ ...whole, get: () => input.start }))
+    const started = actor(Counter, (_ctx, input: { readonly start: number }) => ({
+      ...whole,
+      get: () => input.start,
+    }))
     exact<Exactly<typeof plain, Definition<CounterMessages, void>>>()
     exact<Exactly<typeof started, Definition<CounterMessages, { readonly start: number }>>>()
     const spawned = system.spawn('a', plain)
@@ -327,7 +330,10 @@ const unused: readonly (() => unknown)[] = [
   },
 
   function refsInMessages() {
-    const Introduce = protocol('introduce', { meet: tell({ who: refOf(Readable) }), best: ask(refOf(Counter)) })
+    const Introduce = protocol('introduce', {
+      meet: tell({ who: refOf(Readable) }),
+      best: ask(refOf(Counter)),
+    })
     const introducer = null as unknown as ActorRef<typeof Introduce.messages>
     introducer.tell({ type: 'meet', who: readable })
     introducer.tell({ type: 'meet', who: ref })

@@ -20,14 +20,26 @@ void test('a protocol of 60 messages with 60 handlers and 30 asks stays under 60
   const { compilerOptions } = JSON.parse(readFileSync(join(repoRoot, 'tsconfig.base.json'), 'utf8')) as {
     readonly compilerOptions: Readonly<Record<string, unknown>>
   }
-  const { customConditions: _built, composite: _composite, declaration, declarationMap, ...strict } = compilerOptions
+  const {
+    customConditions: _built,
+    composite: _composite,
+    declaration,
+    declarationMap,
+    ...strict
+  } = compilerOptions
   t.same([declaration, declarationMap], [true, true])
   const options = { ...strict, noEmit: true, types: [], skipLibCheck: true }
-  writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions: options, files: ['big.ts'] }))
+  writeFileSync(
+    join(folder, 'tsconfig.json'),
+    JSON.stringify({ compilerOptions: options, files: ['big.ts'] }),
+  )
   writeFileSync(join(folder, 'package.json'), '{ "type": "module" }')
 
   // What the imports alone cost is not the protocol's.
-  writeFileSync(join(folder, 'big.ts'), `${imports}\nexport const used = [Type, actor, ask, protocol, tell]\n`)
+  writeFileSync(
+    join(folder, 'big.ts'),
+    `${imports}\nexport const used = [Type, actor, ask, protocol, tell]\n`,
+  )
   const base = instantiations(folder)
   writeFileSync(join(folder, 'big.ts'), program())
   const spent = instantiations(folder)
@@ -49,7 +61,9 @@ function program(): string {
   const lines = [
     imports,
     "export const Big = protocol('big', {",
-    ...numbers.map((index) => `  m${index}: ${isAsk(index) ? `ask(${fields}, ${reply})` : `tell(${fields})`},`),
+    ...numbers.map(
+      (index) => `  m${index}: ${isAsk(index) ? `ask(${fields}, ${reply})` : `tell(${fields})`},`,
+    ),
     '})',
     'export const big = actor(Big, () => ({',
     ...numbers.map((index) =>

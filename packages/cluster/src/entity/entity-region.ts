@@ -54,12 +54,20 @@ export class EntityRegion {
     this.#system = system
     this.#hub = hub
     this.#ring = ring
-    const guardian = system.addGuardian('entity', supervisor({ name: 'entity-regions', ...regionOptions }, []))
+    const guardian = system.addGuardian(
+      'entity',
+      supervisor({ name: 'entity-regions', ...regionOptions }, []),
+    )
     for (const kind of kinds) {
       const { name } = kind.definition
       this.#kinds.set(name, kind)
-      const region = supervisor({ name: `entity-region-${name}`, ...regionOptions }, []) as unknown as AnyDefinition
-      const cell = guardian.makeFamily().spawn(name, region, undefined, childPolicy({ restart: 'permanent' }, 'permanent'))
+      const region = supervisor(
+        { name: `entity-region-${name}`, ...regionOptions },
+        [],
+      ) as unknown as AnyDefinition
+      const cell = guardian
+        .makeFamily()
+        .spawn(name, region, undefined, childPolicy({ restart: 'permanent' }, 'permanent'))
       this.#cells.set(name, cell)
     }
   }
@@ -146,7 +154,14 @@ export class EntityRef extends Ref {
   readonly #region: EntityRegion
   readonly #hub: RemoteHub
 
-  constructor(region: EntityRegion, hub: RemoteHub, kernel: Kernel, protocol: Protocol, name: string, key: string) {
+  constructor(
+    region: EntityRegion,
+    hub: RemoteHub,
+    kernel: Kernel,
+    protocol: Protocol,
+    name: string,
+    key: string,
+  ) {
     super()
     this.#region = region
     this.#hub = hub

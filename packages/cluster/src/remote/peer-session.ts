@@ -22,7 +22,7 @@ import {
   Call,
   Envelope,
   EnvelopeKind,
-  PendingAsk,
+  type PendingAsk,
   WatchRecord,
   type CallLink,
   type Cell,

@@ -142,8 +142,8 @@ function readHello(value: Readonly<Record<string, unknown>>): Hello | string {
     weight = 1,
     zone,
   } = value as {
-      readonly [K in keyof Hello]?: unknown
-    }
+    readonly [K in keyof Hello]?: unknown
+  }
   if (!isCount(versionMin) || !isCount(versionMax) || versionMin > versionMax)
     return 'hello: bad version range'
   if (!isText(cluster) || cluster === '') return 'hello: bad cluster name'

@@ -24,8 +24,8 @@ import type {
   ReplyOf,
   TellMessage,
 } from './protocol.ts'
-import type { ActorRef, AnyActorRef, AskOptions, Client } from './ref.ts'
-import { checkAskOptions, makeClient, Ref, sendAsk } from './ref.ts'
+import { checkAskOptions, makeClient, sendAsk } from './ref.ts'
+import type { ActorRef, AnyActorRef, AskOptions, Client, Ref } from './ref.ts'
 import type { ServiceKey } from './service.ts'
 import { TimersImpl, type Timers } from './timers.ts'
 import { WatchRecord, type EndReason } from './watch.ts'

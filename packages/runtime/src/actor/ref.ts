@@ -3,7 +3,7 @@
  * uid, and sent in a message to another node.
  */
 import { EncodableRef } from '../codec/encodable-ref.ts'
-import { type ActorError } from './actor-error.ts'
+import type { ActorError } from './actor-error.ts'
 import { PendingAsk } from './call.ts'
 import { Envelope, EnvelopeKind, type Message } from './envelope.ts'
 import type { Kernel } from './kernel.ts'

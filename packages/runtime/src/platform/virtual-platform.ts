@@ -97,7 +97,11 @@ export function virtualPlatform(options: VirtualPlatformOptions = {}): VirtualPl
     let next: VirtualTimer | undefined
     for (const timer of timers) {
       if (timer.atMs > untilMs) continue
-      if (next === undefined || timer.atMs < next.atMs || (timer.atMs === next.atMs && timer.order < next.order)) {
+      if (
+        next === undefined ||
+        timer.atMs < next.atMs ||
+        (timer.atMs === next.atMs && timer.order < next.order)
+      ) {
         next = timer
       }
     }

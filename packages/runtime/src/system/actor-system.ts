@@ -21,11 +21,7 @@ import type { Platform } from '../platform/platform.ts'
 import type { Store } from '../platform/store.ts'
 import { Supervisor } from '../supervision/supervisor.ts'
 import { supervisor } from '../supervision/child.ts'
-import {
-  coordinatedShutdown,
-  type CoordinatedShutdown,
-  type ShutdownReport,
-} from './coordinated-shutdown.ts'
+import { coordinatedShutdown, type CoordinatedShutdown, type ShutdownReport } from './coordinated-shutdown.ts'
 import { eventStream, type EventStream, type SystemEvents } from './event-stream.ts'
 import { blamed, IncidentLog, type DeadLetter } from './incident-log.ts'
 import { createRegistry, type Registry } from './registry.ts'
@@ -118,7 +114,11 @@ export interface ActorSystem extends AsyncDisposable {
 }
 
 const Guardian = protocol('guardian', {})
-const rootGuardian = actor(Guardian, { supervision: { intensity: { restarts: 0, withinMs: 1_000 } } }, () => ({}))
+const rootGuardian = actor(
+  Guardian,
+  { supervision: { intensity: { restarts: 0, withinMs: 1_000 } } },
+  () => ({}),
+)
 const systemGuardian = actor(Guardian, { name: 'system-guardian' }, () => ({}))
 const statusNames = ['starting', 'running', 'suspended', 'draining', 'stopping', 'stopped'] as const
 
@@ -179,7 +179,9 @@ class SystemImpl implements InternalSystem {
 
   constructor(name: string, root: AnyDefinition, options: SystemOptions) {
     if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/.test(name)) {
-      throw new TypeError(`Cannot create system "${name}": its name must match [A-Za-z0-9._-]+, at most 63 characters`)
+      throw new TypeError(
+        `Cannot create system "${name}": its name must match [A-Za-z0-9._-]+, at most 63 characters`,
+      )
     }
     const platform = options.platform ?? nodePlatform()
     const production = platform.host.env['NODE_ENV'] === 'production'
@@ -221,7 +223,8 @@ class SystemImpl implements InternalSystem {
     this.#addShutdownTasks(store, options.store === undefined)
     this.#held.push(platform.host.keepAlive())
     this.#held.push(platform.host.onUnhandled((error) => this.#takeBlame(error)))
-    if (options.handleSignals !== false) this.#held.push(platform.host.onSignal((signal) => this.#signalled(signal)))
+    if (options.handleSignals !== false)
+      this.#held.push(platform.host.onSignal((signal) => this.#signalled(signal)))
   }
 
   get registry(): Registry {
@@ -245,7 +248,10 @@ class SystemImpl implements InternalSystem {
     ...rest: void extends I ? [options?: ChildOptions] : [input: I, options?: ChildOptions]
   ): ActorRef<M> {
     if (this.userCell.isEnding) {
-      throw new ActorError('RUNTIME_STOPPED', `Cannot spawn "${name}": system "${this.name}" is shutting down or has ended`)
+      throw new ActorError(
+        'RUNTIME_STOPPED',
+        `Cannot spawn "${name}": system "${this.name}" is shutting down or has ended`,
+      )
     }
     const { input, options } = spawnArguments(definition, rest)
     const cell = this.userCell.makeFamily().spawn(name, definition, input, childPolicy(options, 'transient'))
@@ -271,7 +277,11 @@ class SystemImpl implements InternalSystem {
   }
 
   status(): SystemStatus {
-    return { name: this.name, counters: { ...this.kernel.counters, messages: sumOfMessages(this.kernel) }, tree: actorStatus(this.#rootCell) }
+    return {
+      name: this.name,
+      counters: { ...this.kernel.counters, messages: sumOfMessages(this.kernel) },
+      tree: actorStatus(this.#rootCell),
+    }
   }
 
   collectMetrics(): void {
@@ -309,7 +319,15 @@ class SystemImpl implements InternalSystem {
 
   addGuardian(name: string, definition: AnyDefinition): Cell {
     const policy = childPolicy({ restart: 'temporary', onError: [[Error, 'escalate']] }, 'temporary')
-    const cell = new Cell(this.kernel, this.kernel.kindOf(definition), this.#rootCell, name, policy, undefined, false)
+    const cell = new Cell(
+      this.kernel,
+      this.kernel.kindOf(definition),
+      this.#rootCell,
+      name,
+      policy,
+      undefined,
+      false,
+    )
     this.#rootCell.makeFamily().adopt(cell)
     this.#guardians.push(cell)
     return cell
@@ -368,7 +386,10 @@ class SystemImpl implements InternalSystem {
       },
       mailboxGrew: (cell, depth) => {
         const { path } = cell
-        platform.log.warn({ path, actor: cell.kind.name, depth }, `${depth} messages wait in the mailbox of ${path}`)
+        platform.log.warn(
+          { path, actor: cell.kind.name, depth },
+          `${depth} messages wait in the mailbox of ${path}`,
+        )
       },
       staleEffect: (path, kind, effect) => incidents.staleEffect(path, kind, effect),
       resolvePath: (path) => this.resolve(path),
@@ -389,7 +410,12 @@ class SystemImpl implements InternalSystem {
 
   #gaveUp(cell: Cell, failure: Failure): void {
     const { path, kind } = cell
-    this.events.emit('actor-failed', { path, definition: kind.name, error: failure.error, messageType: failure.messageType })
+    this.events.emit('actor-failed', {
+      path,
+      definition: kind.name,
+      error: failure.error,
+      messageType: failure.messageType,
+    })
     this.platform.log.error(
       { path, actor: kind.name, type: failure.messageType, err: failure.error },
       `${path} failed and is not started again: ${failure.error.message}`,
@@ -399,7 +425,10 @@ class SystemImpl implements InternalSystem {
   /** Supervision has come to its end: the process is of no use any more. */
   #rootFailed(failure: Failure): void {
     const { log } = this.platform
-    log.fatal({ err: failure.error, system: this.name }, `system "${this.name}" failed: ${failure.error.message}`)
+    log.fatal(
+      { err: failure.error, system: this.name },
+      `system "${this.name}" failed: ${failure.error.message}`,
+    )
     // While it starts, whoever called createSystem decides what becomes of the process.
     if (this.#startFailed === undefined) this.#exitCode ??= 1
     else this.#startError = failure.error

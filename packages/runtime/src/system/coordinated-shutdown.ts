@@ -38,7 +38,11 @@ export interface ShutdownReport {
 
 export interface CoordinatedShutdown {
   /** Adds a task. Within a phase tasks run side by side. Dispose to take it back. */
-  readonly add: (phase: ShutdownPhase, name: string, task: (reason: string) => void | Promise<void>) => Disposable
+  readonly add: (
+    phase: ShutdownPhase,
+    name: string,
+    task: (reason: string) => void | Promise<void>,
+  ) => Disposable
   /** Runs all phases. Never rejects; the report says what hung or failed. Later calls join the first. */
   readonly run: (reason: string) => Promise<ShutdownReport>
   readonly isRunning: () => boolean

@@ -8,7 +8,12 @@ import type { Logger } from '../platform/log.ts'
 
 /** Every event of this package. The cluster adds its own under names of its own. */
 export interface SystemEvents {
-  'actor-started': { readonly path: string; readonly definition: string; readonly uid: number; readonly incarnation: number }
+  'actor-started': {
+    readonly path: string
+    readonly definition: string
+    readonly uid: number
+    readonly incarnation: number
+  }
   'actor-restarted': {
     readonly path: string
     readonly definition: string
@@ -28,7 +33,12 @@ export interface SystemEvents {
     readonly error: Error
     readonly messageType: string | undefined
   }
-  'actor-stopped': { readonly path: string; readonly definition: string; readonly uid: number; readonly reason: EndReason }
+  'actor-stopped': {
+    readonly path: string
+    readonly definition: string
+    readonly uid: number
+    readonly reason: EndReason
+  }
   'dead-letter': {
     readonly reason: DeadLetterReason
     readonly path: string

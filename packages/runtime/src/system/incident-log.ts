@@ -52,15 +52,25 @@ export class IncidentLog {
     if (kind !== undefined) kind.counters.deadLetters++
     this.#metrics.counter('understudy_dead_letters_total', { reason, type: definition }).add()
     const sender = envelope.sender?.senderPath
-    const letter = { reason, path, definition, sender, message: envelope.message, atMs: this.#clock.monotonicMs() }
+    const letter = {
+      reason,
+      path,
+      definition,
+      sender,
+      message: envelope.message,
+      atMs: this.#clock.monotonicMs(),
+    }
     this.#letters[this.#nextLetter] = letter
     this.#nextLetter = (this.#nextLetter + 1) % deadLettersKept
     this.#events.emit('dead-letter', letter)
     if (this.quiet) return
     // Whoever calls us without types may send anything.
     const type = String((envelope.message as Message | undefined)?.type)
-    this.#write(`dead letters of ${definition} (${reason})`, 'warn', { path, actor: definition, type, reason, sender }, () =>
-      `dead letter: "${type}" to ${path} was not delivered (${reason})`,
+    this.#write(
+      `dead letters of ${definition} (${reason})`,
+      'warn',
+      { path, actor: definition, type, reason, sender },
+      () => `dead letter: "${type}" to ${path} was not delivered (${reason})`,
     )
   }
 
@@ -70,7 +80,9 @@ export class IncidentLog {
     const error = failure?.error
     const messageType = failure?.messageType
     const sameMessage = messageType === undefined ? 0 : this.#countCrash(cell, messageType)
-    this.#metrics.counter('understudy_restarts_total', { type: kind.name, reason: error?.name ?? 'left' }).add()
+    this.#metrics
+      .counter('understudy_restarts_total', { type: kind.name, reason: error?.name ?? 'left' })
+      .add()
     // A crash loop must not cost what nobody reads (bench: crash-restart).
     if (this.#events.wants('actor-restarted')) {
       const { path } = cell
@@ -82,9 +94,13 @@ export class IncidentLog {
     const fields = { path, actor: kind.name, type: messageType, err: error, restart: count, limit, delayMs }
     const poison = sameMessage >= poisonAt ? { poison: messageType, crashes: sameMessage } : {}
     this.#write(`restarts of ${kind.name}`, 'error', { ...fields, ...poison }, () => {
-      const why = error === undefined ? 'stopped by itself' : `crashed${messageType === undefined ? '' : ` on "${messageType}"`}`
+      const why =
+        error === undefined
+          ? 'stopped by itself'
+          : `crashed${messageType === undefined ? '' : ` on "${messageType}"`}`
       const when = delayMs > 0 ? ` in ${Math.round(delayMs)} ms` : ''
-      const again = sameMessage >= poisonAt ? `; "${messageType}" crashed it ${sameMessage} times within the window` : ''
+      const again =
+        sameMessage >= poisonAt ? `; "${messageType}" crashed it ${sameMessage} times within the window` : ''
       return `${path} ${why}: restart ${count}${limit === Number.POSITIVE_INFINITY ? '' : ` of ${limit}`}${when}${again}`
     })
   }
@@ -153,12 +169,17 @@ export class IncidentLog {
 
   #tell(summaries: readonly ThrottleSummary[]): void {
     for (const { key, counted, fromMs, toMs } of summaries) {
-      this.#log.warn({ counted, fromMs, toMs }, `${counted} more ${key} in ${Math.ceil((toMs - fromMs) / 1_000)} s`)
+      this.#log.warn(
+        { counted, fromMs, toMs },
+        `${counted} more ${key} in ${Math.ceil((toMs - fromMs) / 1_000)} s`,
+      )
     }
   }
 }
 
 /** The context whose ask `error` ended, if it was one of ours. */
 export function blamed(error: unknown): unknown {
-  return typeof error === 'object' && error !== null ? (error as { [blameKey]?: unknown })[blameKey] : undefined
+  return typeof error === 'object' && error !== null
+    ? (error as { [blameKey]?: unknown })[blameKey]
+    : undefined
 }

@@ -42,7 +42,12 @@ export type Effect =
   /** `problem`: why the target would have refused it, when it does not fit its protocol. */
   | { readonly type: 'tell'; readonly to: string; readonly message: SentMessage; readonly problem?: string }
   /** The promise waits for `answer` or `failAnswer`. */
-  | { readonly type: 'ask'; readonly to: string; readonly message: SentMessage; readonly timeoutMs: number | undefined }
+  | {
+      readonly type: 'ask'
+      readonly to: string
+      readonly message: SentMessage
+      readonly timeoutMs: number | undefined
+    }
   /** Its reply comes back as an own message, after `answer` or `failAnswer`. */
   | { readonly type: 'request'; readonly to: string; readonly message: SentMessage }
   | {

@@ -1,5 +1,12 @@
 /** The engine of the behaviour kit: one behaviour, its context, and the list of what left through it. */
-import { InvalidMessage, Linked, Rejection, Restarted, toError, UnknownMessage } from '../actor/actor-error.ts'
+import {
+  InvalidMessage,
+  Linked,
+  Rejection,
+  Restarted,
+  toError,
+  UnknownMessage,
+} from '../actor/actor-error.ts'
 import type { ActorError } from '../actor/actor-error.ts'
 import type { AnyDefinition } from '../actor/behaviour.ts'
 import { LaterReplyImpl, stashed, type DeferHook } from '../actor/context.ts'
@@ -277,7 +284,11 @@ export class KitActor {
     if (open !== undefined) return open
     const others = this.openAsks.map((other) => `"${other.type}"`).join(', ')
     const came = others === '' ? 'it asked nothing' : `it asked only ${others}`
-    throw new ExpectationFailed(`Expected an open ask "${type}" of ${this.self.path}, but ${came}`, `ask "${type}"`, [])
+    throw new ExpectationFailed(
+      `Expected an open ask "${type}" of ${this.self.path}, but ${came}`,
+      `ask "${type}"`,
+      [],
+    )
   }
 
   advance(ms: number): readonly Outcome[] {
@@ -311,7 +322,10 @@ export class KitActor {
     this.watches.delete(target)
     if (toMessage !== undefined) return this.own(() => toMessage(reason))
     const { path } = target
-    const error = new Linked(`${this.self.path} is linked to ${path}, which ended: ${reason}`, { path, reason })
+    const error = new Linked(`${this.self.path} is linked to ${path}, which ended: ${reason}`, {
+      path,
+      reason,
+    })
     return { type: 'crashed', error }
   }
 
@@ -353,5 +367,7 @@ export class KitActor {
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
+  return (
+    typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
+  )
 }

@@ -84,7 +84,8 @@ export class KitContext implements Record<keyof ActorContext<MessageDefs>, unkno
   }
 
   ask(ref: Ref, message: Message, options?: AskOptions): Promise<unknown> {
-    if (!this.#lives('ask')) return Promise.reject(new Restarted(`Cannot ask "${message.type}" of ${ref.path}: stale`))
+    if (!this.#lives('ask'))
+      return Promise.reject(new Restarted(`Cannot ask "${message.type}" of ${ref.path}: stale`))
     const problem = checkAskOptions(options) ?? this.#problem(ref, message)
     if (problem !== undefined) return Promise.reject(problem)
     this.#kit.effects.push({ type: 'ask', to: ref.path, message, timeoutMs: options?.timeoutMs })
@@ -128,7 +129,8 @@ export class KitContext implements Record<keyof ActorContext<MessageDefs>, unkno
       succeed: (value) => {
         // The test plays the target, and is held to its protocol as the target would be.
         const reply = guard.passReply(ref.protocol.messages, ref.path, type, value, 'codec')
-        if (reply instanceof Refusal) throw new InvalidMessage(reply.message, { path: ref.path, field: reply.path })
+        if (reply instanceof Refusal)
+          throw new InvalidMessage(reply.message, { path: ref.path, field: reply.path })
         return succeed(reply) ?? undefined
       },
       fail: (error) => fail(error) ?? undefined,
@@ -152,7 +154,11 @@ export class KitContext implements Record<keyof ActorContext<MessageDefs>, unkno
     )
   }
 
-  pipe(promise: Promise<unknown>, onValue: (value: unknown) => Message, onError?: (error: unknown) => Message): void {
+  pipe(
+    promise: Promise<unknown>,
+    onValue: (value: unknown) => Message,
+    onError?: (error: unknown) => Message,
+  ): void {
     if (!this.#record('pipe', { type: 'pipe' })) return
     promise.then(
       (value) => {
@@ -181,7 +187,8 @@ export class KitContext implements Record<keyof ActorContext<MessageDefs>, unkno
   spawn(name: string, definition: AnyDefinition, ...rest: readonly unknown[]): KitRef {
     const kit = this.#kit
     const path = `${kit.self.path}/${name}`
-    if (!this.#lives('spawn')) throw new ActorError('RUNTIME_STOPPED', `Cannot spawn "${name}" under ${kit.self.path}`)
+    if (!this.#lives('spawn'))
+      throw new ActorError('RUNTIME_STOPPED', `Cannot spawn "${name}" under ${kit.self.path}`)
     if (kit.children.has(name)) {
       const text = `Cannot spawn actor "${name}": the name is taken by ${path}`
       throw new ActorError('RUNTIME_DUPLICATE_NAME', text, { path })
@@ -200,7 +207,9 @@ export class KitContext implements Record<keyof ActorContext<MessageDefs>, unkno
     if (!this.#lives('stop')) return
     const name = [...kit.children].find(([, ref]) => ref === child)?.[0]
     if (child !== undefined && child !== kit.self && name === undefined) {
-      throw illegal(`Cannot stop ${path} from ${kit.self.path}: only its parent, or the system, stops an actor`)
+      throw illegal(
+        `Cannot stop ${path} from ${kit.self.path}: only its parent, or the system, stops an actor`,
+      )
     }
     if (name !== undefined) kit.children.delete(name)
     kit.effects.push({ type: 'stop', path, mode })
@@ -236,7 +245,8 @@ export class KitContext implements Record<keyof ActorContext<MessageDefs>, unkno
 
   #later<R>(envelope: KitEnvelope): LaterReply<R> {
     const { type } = envelope.message
-    if (!envelope.isAsk) throw illegal(`Cannot answer "${type}" later: it was told, nobody waits for an answer`)
+    if (!envelope.isAsk)
+      throw illegal(`Cannot answer "${type}" later: it was told, nobody waits for an answer`)
     let owed = true
     const settle = (makeEffect: () => Effect): void => {
       if (!owed) return
@@ -290,7 +300,9 @@ export class KitContext implements Record<keyof ActorContext<MessageDefs>, unkno
     this.#cancel(undefined)
     if (timeoutMs === undefined) return
     if (!(timeoutMs > 0) || message === undefined) {
-      throw new RangeError(`Cannot set a receive timeout of ${timeoutMs}: give a time above 0 and the message to send`)
+      throw new RangeError(
+        `Cannot set a receive timeout of ${timeoutMs}: give a time above 0 and the message to send`,
+      )
     }
     this.#kit.checkOwn(message)
     this.#start(undefined, timeoutMs, timeoutMs, message)

@@ -12,7 +12,12 @@ export class KitRef extends Ref {
   override readonly protocol: Protocol
   readonly #sent: (ref: KitRef, message: Message) => boolean
 
-  constructor(path: string, uid: number, protocol: Protocol, sent: (ref: KitRef, message: Message) => boolean) {
+  constructor(
+    path: string,
+    uid: number,
+    protocol: Protocol,
+    sent: (ref: KitRef, message: Message) => boolean,
+  ) {
     super()
     this.path = path
     this.uid = uid

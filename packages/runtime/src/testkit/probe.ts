@@ -5,6 +5,7 @@
  * On a virtual platform an expectation moves time on just as far as it needs: to the next timer, and the next, until the
  * message is there or `withinMs` has passed. On a real one it waits. Either way the code of the test is the same.
  */
+import { toError } from '../actor/actor-error.ts'
 import { actor, type Handlers } from '../actor/behaviour.ts'
 import type { ActorContext, LaterReply } from '../actor/context.ts'
 import { tell } from '../actor/protocol.ts'
@@ -33,7 +34,10 @@ export interface Probe<M extends MessageDefs> extends AsyncDisposable {
    * @throws {ExpectationFailed} as a rejection, if it is another, or none comes within `withinMs`
    */
   readonly expect: {
-    <K extends keyof M & string>(type: K, options?: ExpectOptions): Promise<MessageOf<M, K> & { readonly type: K }>
+    <K extends keyof M & string>(
+      type: K,
+      options?: ExpectOptions,
+    ): Promise<MessageOf<M, K> & { readonly type: K }>
     /** Takes the next message, which must satisfy `predicate`. */
     (predicate: (message: AnyMessage<M>) => boolean, options?: ExpectOptions): Promise<AnyMessage<M>>
   }
@@ -41,7 +45,10 @@ export interface Probe<M extends MessageDefs> extends AsyncDisposable {
    * Takes messages up to and including the first that satisfies `predicate`, and returns that one.
    * @throws {ExpectationFailed} as a rejection, if none does within `withinMs`
    */
-  readonly fish: (predicate: (message: AnyMessage<M>) => boolean, options?: ExpectOptions) => Promise<AnyMessage<M>>
+  readonly fish: (
+    predicate: (message: AnyMessage<M>) => boolean,
+    options?: ExpectOptions,
+  ) => Promise<AnyMessage<M>>
   /**
    * @param forMs default 100
    * @throws {ExpectationFailed} as a rejection, if a message is waiting or comes within `forMs`
@@ -72,7 +79,11 @@ export interface Probe<M extends MessageDefs> extends AsyncDisposable {
  *
  * @throws {ActorError} RUNTIME_DUPLICATE_NAME, or RUNTIME_STOPPED once the system is shutting down
  */
-export function probe<M extends MessageDefs>(system: ActorSystem, target: Protocol<M>, name?: string): Probe<M> {
+export function probe<M extends MessageDefs>(
+  system: ActorSystem,
+  target: Protocol<M>,
+  name?: string,
+): Probe<M> {
   return new ProbeImpl(system, target, name ?? nextName(system))
 }
 
@@ -119,7 +130,8 @@ class ProbeImpl<M extends MessageDefs> implements Probe<M> {
     options: ExpectOptions = {},
   ): Promise<never> => {
     const withinMs = options.withinMs ?? probeDefaults.withinMs
-    const what = typeof wanted === 'string' ? `a message "${wanted}"` : 'a message that satisfies the predicate'
+    const what =
+      typeof wanted === 'string' ? `a message "${wanted}"` : 'a message that satisfies the predicate'
     if (!(await this.#until(() => this.#next < this.received.length, withinMs))) {
       throw this.#failed(what, `within ${withinMs} ms, but none came`)
     }
@@ -145,7 +157,10 @@ class ProbeImpl<M extends MessageDefs> implements Probe<M> {
     const first = this.#next
     if (await this.#until(look, withinMs)) return found as unknown as AnyMessage<M>
     const passed = this.received.length - first
-    throw this.#failed('a message that satisfies the predicate', `within ${withinMs} ms, but none of ${passed} did`)
+    throw this.#failed(
+      'a message that satisfies the predicate',
+      `within ${withinMs} ms, but none of ${passed} did`,
+    )
   }
 
   readonly expectNone = async (forMs: number = probeDefaults.noneForMs): Promise<void> => {
@@ -176,7 +191,10 @@ class ProbeImpl<M extends MessageDefs> implements Probe<M> {
   readonly expectEnded = async (target: AnyActorRef, options: ExpectOptions = {}): Promise<EndReason> => {
     const withinMs = options.withinMs ?? probeDefaults.withinMs
     if (!(await this.#until(() => this.#ended.has(target), withinMs))) {
-      throw this.#failed(`${target.path} to end`, `within ${withinMs} ms, but it did not, or it is not watched`)
+      throw this.#failed(
+        `${target.path} to end`,
+        `within ${withinMs} ms, but it did not, or it is not watched`,
+      )
     }
     const reason = this.#ended.get(target) as EndReason
     this.#ended.delete(target)
@@ -191,7 +209,7 @@ class ProbeImpl<M extends MessageDefs> implements Probe<M> {
         try {
           resolve(run(ctx))
         } catch (error) {
-          reject(error)
+          reject(toError(error))
         }
       })
     })
@@ -238,7 +256,10 @@ class ProbeImpl<M extends MessageDefs> implements Probe<M> {
     const [owed] = index === -1 ? [] : this.#owed.splice(index, 1)
     if (owed !== undefined) return owed.later
     const open = this.#owed.map((other) => `"${other.type}"`).join(', ')
-    throw this.#failed(`an unanswered ask "${type}"`, open === '' ? 'but there is none' : `but there is only ${open}`)
+    throw this.#failed(
+      `an unanswered ask "${type}"`,
+      open === '' ? 'but there is none' : `but there is only ${open}`,
+    )
   }
 
   #wake(): void {
@@ -272,7 +293,9 @@ class ProbeImpl<M extends MessageDefs> implements Probe<M> {
   #failed(expected: string, rest: string): ExpectationFailed {
     const { received } = this
     const earlier = received.length === 0 ? '' : `; all it received: ${messagesText(received)}`
-    return new ExpectationFailed(`Expected ${expected} at ${this.ref.path} ${rest}${earlier}`, expected, [...received])
+    return new ExpectationFailed(`Expected ${expected} at ${this.ref.path} ${rest}${earlier}`, expected, [
+      ...received,
+    ])
   }
 }
 
