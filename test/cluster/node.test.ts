@@ -62,17 +62,31 @@ void test('ClusterNode.shutdown: leaves no timer and no hold, and its peers see 
   t.equal(cluster.platform.holds(), 0)
 })
 
-void test('ClusterNode.shutdown: ends dials and handshakes under way', async (t) => {
+void test('ClusterNode.shutdown: gives up a dial that nobody answers', async (t) => {
   await using cluster = virtualCluster()
   const a = await cluster.start('a')
-  const b = await cluster.start('b', { seeds: ['a', 'c'] })
-  // Neither answers: one dial is held up in the network, one handshake in its middle.
   cluster.network.hold('a')
-  await cluster.advance(20)
+  const timers = cluster.platform.pendingTimers()
+  const b = await cluster.start('b', { seeds: ['a'] })
+  t.ok(cluster.platform.pendingTimers() > timers, 'the dial is under way')
+  const fromMs = cluster.platform.clock.monotonicMs()
+  t.match(await cluster.result(b.shutdown()), { clean: true })
+  t.ok(cluster.platform.clock.monotonicMs() - fromMs < 1_000, 'it was not waited for')
+  t.equal(cluster.platform.pendingTimers(), timers, 'nothing of it is left')
   cluster.network.release('a')
-  const report = await cluster.result(b.shutdown())
-  t.match(report, { clean: true })
   t.equal((await cluster.result(a.shutdown())).clean, true)
+  t.equal(cluster.platform.pendingTimers(), 0)
+})
+
+void test('ClusterNode.shutdown: ends handshakes under way', async (t) => {
+  await using cluster = virtualCluster()
+  const a = await cluster.start('a')
+  // A stranger who says nothing: the handshake would take its whole time.
+  const link = await cluster.network.transport('z').dial(a.address as never)
+  link.onFrame(() => undefined)
+  const closed = new Promise<string>((resolve) => link.onClose(({ code }) => resolve(code)))
+  t.equal((await cluster.result(a.shutdown())).clean, true)
+  t.match(await closed, /CLUSTER_NODE_LEFT|CLUSTER_LISTENER_CLOSED/)
   t.equal(cluster.platform.pendingTimers(), 0)
 })
 
@@ -102,6 +116,33 @@ void test('a member that dies is down, and back at its address as a higher incar
   await cluster.result(Promise.all([a.whenMembers(3), b.whenMembers(3), again.whenMembers(3)]))
   t.ok(again.incarnation > c.incarnation)
   t.same(events.slice(2), ['member-up c'])
+})
+
+void test('a member that comes back before its death was noticed replaces its old life at once', async (t) => {
+  await using cluster = virtualCluster()
+  const [a, b, c] = await startThree(cluster)
+  const events = heard(a)
+  // Nobody is told of the end: its old links stand until the new life comes.
+  const goOn = [cluster.stall(a), cluster.stall(b)]
+  cluster.crash(c)
+  await cluster.advance(1)
+  const again = await cluster.start('c', { seeds: three })
+  await cluster.until(() => again.members().length === 3 && a.members()[2]?.incarnation === again.incarnation)
+  for (const go of goOn) go()
+  await cluster.advance(5_000)
+  t.same(events.slice(0, 2), ['member-down c', 'member-up c'])
+  for (const node of [a, b, again]) t.equal(names(node), 'a alive, b alive, c alive')
+})
+
+void test('the links of a node that leaves end with its word for it', async (t) => {
+  await using cluster = virtualCluster()
+  const a = await cluster.start('a')
+  const b = await cluster.start('b', { seeds: ['a'] })
+  await cluster.result(Promise.all([a.whenMembers(2), b.whenMembers(2)]))
+  await cluster.result(b.shutdown())
+  await cluster.advance(10)
+  t.same([...cluster.ends('b')], ['CLUSTER_NODE_LEFT'])
+  t.match(cluster.ends('a').join(), /^(CLUSTER_MEMBER_LEFT|CLUSTER_NODE_LEFT)$/)
 })
 
 void test('a member whose link breaks and comes back within its deadline is the same one', async (t) => {
@@ -210,12 +251,13 @@ void test('two nodes of one name: both are told, the first stays', async (t) => 
   }
 })
 
-void test('a node that is its own seed dials itself once and is not refused', async (t) => {
+void test('a node that is its own seed does not dial itself', async (t) => {
   await using cluster = virtualCluster()
   const a = await cluster.start('a', { seeds: ['a'], listen: cluster.addressOf('a') })
   await cluster.advance(10_000)
   t.same(a.status().refused, {})
   t.equal(names(a), 'a alive')
+  t.same(cluster.ends('a'), [])
 })
 
 void test('wrong secret, wrong cluster name, no secret on one side: refused and counted at both ends', async (t) => {

@@ -5,6 +5,7 @@ import { probe } from '@understudy/runtime/testkit'
 import { test } from 'tap'
 import Type from 'typebox'
 import { gate, Puppet, puppet, watched, type PuppetRef } from '../support/runtime.ts'
+import { sourceModule } from '../support/source-module.ts'
 import { virtualCluster, type StartOptions, type VirtualCluster } from '../support/virtual-cluster.ts'
 
 const Log = protocol('log', { line: tell({ text: Type.String() }) })
@@ -187,6 +188,16 @@ void test('RemoteRef: bound to an actor of a node that restarted: ActorStopped, 
   const lines = [notices(a, bound), notices(a, fresh)]
   await cluster.advance(1)
   t.same(lines, [['node-down'], []])
+  // One watcher of both: they are not the same actor, though they have the same path and number.
+  const log = probe(a.system, Log)
+  void log.act((ctx) => {
+    ctx.watch(fresh, (reason) => ({ type: 'line', text: `fresh ${reason}` }))
+    ctx.watch(bound, (reason) => ({ type: 'line', text: `bound ${reason}` }))
+  })
+  await cluster.advance(1)
+  await cluster.result(again.system.stop(again.system.ref(Puppet, '/user/giver')))
+  await cluster.advance(1)
+  t.same(log.received.map(({ text }) => text), ['bound node-down', 'fresh stopped'])
 })
 
 void test('RemoteRef: refs cross a third node and are good there', async (t) => {
@@ -203,6 +214,16 @@ void test('RemoteRef: refs cross a third node and are good there', async (t) => 
     const answer = await cluster.result(a.ref(Post, 'b', '/user/post').ask({ type: 'hand', ref: own }))
     t.equal(answer, 'c:/user/last', 'who asked is known')
   }
+})
+
+void test('RemoteHub.refFromParts: CLUSTER_BAD_REF for parts that are none', async (t) => {
+  const { RemoteHub } = await sourceModule<typeof import('../../packages/cluster/src/remote/remote-hub.ts')>(
+    'cluster',
+    'remote/remote-hub',
+  )
+  const hub = new RemoteHub({} as never)
+  const bad = [[], ['a'], [1, 1, '/', 1, 'p'], ['a', -1, '/', 1, 'p'], ['a', 0.5, '/', 1, 'p'], ['a', 1, null, 1, 'p'], ['a', 1, '/', 'x', 'p'], ['a', 1, '/', 1, null]]
+  for (const parts of bad) t.throws(() => hub.refFromParts(parts), { code: 'CLUSTER_BAD_REF' })
 })
 
 // ---- Limits
@@ -311,6 +332,29 @@ void test('RemoteRef: a reply that breaks the schema of the asker is InvalidMess
   t.match(await cluster.outcome(ref.ask({ type: 'extra' })), {
     error: { code: 'RUNTIME_UNKNOWN_MESSAGE', message: /Node "b" does not know message "extra" of protocol "versioned"/ },
   })
+})
+
+void test('RemoteRef: without checks on arrival (production) a message of another protocol still does not get in', async (t) => {
+  await using cluster = virtualCluster({ isolation: 'reference' })
+  const [a, b] = await pair(cluster)
+  const Other = protocol('other', { ask: ask({ step: Type.Integer() }, Type.Any()), strict: ask({ n: Type.Integer() }, Type.Any()) })
+  const handled: unknown[] = []
+  b.system.spawn(
+    'other',
+    actor(Other, () => ({
+      ask: ({ step }) => void handled.push(step),
+      strict: ({ n }) => n,
+    })),
+  )
+  t.match(await cluster.outcome(a.ref(Puppet, 'b', '/user/other').ask({ type: 'ask', step: 'text' })), {
+    error: { code: 'RUNTIME_UNKNOWN_MESSAGE' },
+  })
+  t.equal(a.ref(Puppet, 'b', '/user/other').tell({ type: 'do', step: 'text' }), true)
+  t.match(await cluster.outcome(a.ref(Other, 'b', '/user/other').ask({ type: 'strict', n: 'x' as never })), {
+    error: { code: 'RUNTIME_INVALID_MESSAGE', details: { field: 'n' } },
+  })
+  t.same(await cluster.outcome(a.ref(Other, 'b', '/user/other').ask({ type: 'strict', n: 1 })), { value: 1 })
+  t.same(handled, [])
 })
 
 void test('RemoteRef: a path longer than a frame carries is nobody', async (t) => {

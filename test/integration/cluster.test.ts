@@ -134,6 +134,29 @@ void test('startNode: no secret on a public address is told with the mend', asyn
   t.equal(await node.ended, 0)
 })
 
+void test('a node that is its own seed in another spelling finds that out once, and nothing is refused', async (t) => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  await new Promise((resolve) => server.close(resolve))
+  const a = await startNode({
+    ...quick,
+    name: 'a',
+    listen: `ws://127.0.0.1:${port}`,
+    seeds: [`ws://localhost:${port}`],
+    handleSignals: false,
+    platform: nodePlatform({ log: silentLogger }),
+  })
+  t.teardown(() => a.shutdown())
+  const { clock } = a.system.platform
+  // CLUSTER_DIALLED_ITSELF is no fault: the seed is only taken off the list.
+  while (a.status().membership.seeds.length > 0) {
+    await new Promise<void>((resolve) => void clock.setTimer(clock.monotonicMs() + 10, resolve))
+  }
+  t.same(a.status().refused, {})
+  t.same(a.members().map(({ name }) => name), ['a'])
+})
+
 void test('ClusterNode.shutdown: while it dials somebody who does not answer, nothing is left', async (t) => {
   // Accepts connections and never says a word.
   const mute = createServer().listen(0, '127.0.0.1')

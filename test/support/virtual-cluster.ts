@@ -31,6 +31,8 @@ export interface VirtualCluster extends AsyncDisposable {
   readonly cut: (node: ClusterNode) => void
   /** From now on what reaches the node waits, link by link, its end too. Returns how to let it go on. */
   readonly stall: (node: ClusterNode) => () => void
+  /** The codes with which the links of the node ended, in order, those of its earlier lives too. */
+  readonly ends: (name: string) => readonly string[]
   /** What a node logged, all its lives together. */
   readonly logOf: (name: string) => readonly LoggedLine[]
   /** What all shutdowns at the end reported as hung or failed. */
@@ -58,6 +60,7 @@ export function virtualCluster(options: Partial<NodeOptions> = {}): VirtualClust
     },
   })
   const nodes = new Map<ClusterNode, Life>()
+  const ends = new Map<string, string[]>()
   const logs = new Map<string, LoggedLine[]>()
   let stopped = false
 
@@ -67,7 +70,9 @@ export function virtualCluster(options: Partial<NodeOptions> = {}): VirtualClust
   }
 
   async function start(name: string, own: StartOptions = {}): Promise<ClusterNode> {
-    const life: Life = { dead: false, links: new Set() }
+    const codes = ends.get(name) ?? []
+    ends.set(name, codes)
+    const life: Life = { dead: false, links: new Set(), ends: codes }
     const lines = logs.get(name) ?? []
     logs.set(name, lines)
     const { seeds = [], wallMs, ...rest } = own
@@ -149,6 +154,7 @@ export function virtualCluster(options: Partial<NodeOptions> = {}): VirtualClust
         for (const link of links) link.goOn()
       }
     },
+    ends: (name) => ends.get(name) ?? [],
     logOf: (name) => logs.get(name) ?? [],
     stop,
     [Symbol.asyncDispose]: stop,
@@ -158,12 +164,16 @@ export function virtualCluster(options: Partial<NodeOptions> = {}): VirtualClust
 interface Life {
   dead: boolean
   readonly links: Set<SlowLink>
+  readonly ends: string[]
 }
 
 /** A dead node's dials go nowhere: its actors go on in this process, but nobody hears of them. */
 function mortal(transport: Transport, life: Life): Transport {
   const slow = (link: Link): Link => {
-    const wrapped = new SlowLink(link, () => life.links.delete(wrapped))
+    const wrapped = new SlowLink(link, (code) => {
+      life.links.delete(wrapped)
+      life.ends.push(code)
+    })
     life.links.add(wrapped)
     return wrapped
   }
@@ -190,14 +200,14 @@ class SlowLink implements Link {
   readonly close: Link['close']
   readonly established: Link['established']
 
-  constructor(link: Link, ended: () => void) {
+  constructor(link: Link, ended: (code: string) => void) {
     this.#link = link
     this.send = link.send
     this.onDrain = link.onDrain
     this.close = link.close
     this.established = link.established
     link.onClose((reason) => {
-      ended()
+      ended(reason.code)
       this.#pass(() => this.#onClose(reason))
     })
   }

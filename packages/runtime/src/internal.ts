@@ -1,7 +1,7 @@
 /** For our own packages only: what the cluster needs of the runtime's inside. No promise is made to anybody else. */
 export { ActorError } from './actor/actor-error.ts'
 export type { ActorKind } from './actor/actor-kind.ts'
-export { Call, callChain, callChainMax, PendingAsk, type CallLink } from './actor/call.ts'
+export { Call, callChain, callChainMax, PendingAsk, type AskCarrier, type CallLink } from './actor/call.ts'
 export { Cell, RoutedKey } from './actor/cell.ts'
 export { childPolicy } from './actor/child-spec.ts'
 export { Envelope, EnvelopeKind, type Message, type Sender } from './actor/envelope.ts'

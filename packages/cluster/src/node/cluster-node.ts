@@ -580,7 +580,9 @@ class ClusterNodeImpl implements ClusterNode {
           else link.close('CLUSTER_NODE_LEFT')
           return
         case 'refused':
-          if (isCurrent) failed(this.#handshakeRefused(link, role, outcome))
+          if (!isCurrent) return
+          if (outcome.refusal.code === 'CLUSTER_DIALLED_ITSELF') this.#dialledItself(dialledAddress)
+          else failed(this.#handshakeRefused(link, role, outcome))
           return
         case 'lost':
           if (brokenLink.has(outcome.code)) {
@@ -594,6 +596,21 @@ class ClusterNodeImpl implements ClusterNode {
     })
   }
 
+  /** Our own address in another spelling: as a link to ourselves the membership takes it off its list. */
+  #dialledItself(dialledAddress: NodeAddress | undefined): void {
+    if (dialledAddress === undefined) return
+    const { address, name } = this
+    const weight = this.#options.weight ?? nodeDefaults.weight
+    const self = { name, incarnation: this.#incarnation, address: address as NodeAddress, weight }
+    this.#membership?.step({
+      type: 'link-established',
+      linkId: this.#nextLinkId++,
+      dialledByUs: true,
+      dialledAddress,
+      ...self,
+    })
+  }
+
   /** Counts, and returns the code that the membership is told of a dial that ended so. */
   #handshakeRefused(
     link: Link,
@@ -601,13 +618,14 @@ class ClusterNodeImpl implements ClusterNode {
     { refusal, by }: HandshakeOutcome & { readonly type: 'refused' },
   ): string {
     const { code, highestIncarnation } = refusal
-    if (code === 'CLUSTER_DIALLED_ITSELF') return code
     const whose = by === 'us' ? 'refused here' : 'refused by the peer'
     this.#count(code, `A handshake was ${whose}: ${refusal.reason}`, link.remoteAddress)
-    if (code !== 'CLUSTER_STALE_INCARNATION' || by === 'us') return by === 'us' ? 'CLUSTER_HANDSHAKE_REFUSED' : code
+    // That we find the peer's life stale says nothing of our own.
+    if (by === 'us') return 'CLUSTER_DIAL_REJECTED'
+    if (code !== 'CLUSTER_STALE_INCARNATION') return code
     // Only who has the secret, where there is one, may say that this life is over: its word comes with a number.
     if (highestIncarnation === undefined || highestIncarnation >= Number.MAX_SAFE_INTEGER) {
-      return 'CLUSTER_HANDSHAKE_REFUSED'
+      return 'CLUSTER_DIAL_REJECTED'
     }
     // Somebody has seen a higher life of this name, such as after the wall clock was set back.
     this.#highestSeen = Math.max(this.#highestSeen, highestIncarnation)

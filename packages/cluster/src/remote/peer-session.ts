@@ -24,6 +24,7 @@ import {
   EnvelopeKind,
   type PendingAsk,
   WatchRecord,
+  type AskCarrier,
   type CallLink,
   type Cell,
   type Check,
@@ -45,6 +46,8 @@ import { wireProtocolOf, type WireRegistry } from './wire-registry.ts'
 
 /** Envelopes after which a batch leaves without waiting for the end of the turn. */
 const flushEnvelopes = 512
+/** And asks. */
+const flushAsks = 32
 /** And bytes, whichever comes first. */
 const flushBytes = 65_536
 /** Asks that may wait for one peer at a time. More fail with `CLUSTER_LINK_FULL`; a peer that sends more is cut off. */
@@ -86,7 +89,7 @@ interface RoomWaiter {
   readonly reject: (error: Error) => void
 }
 
-export class PeerSession implements FrameSink, Sender, Watcher {
+export class PeerSession implements AskCarrier, FrameSink, Sender, Watcher {
   readonly linkId: number
   readonly name: string
   readonly incarnation: number
@@ -107,6 +110,7 @@ export class PeerSession implements FrameSink, Sender, Watcher {
   activeAtMs = Number.NEGATIVE_INFINITY
   #nextAskId = 1
   #flushDue = false
+  #unflushedAsks = 0
   /**
    * Frames that the link had no room for, in order. While there are any no message of an actor is taken; answers and
    * control still are, up to `outboundBytesMax`, beyond which the link is given up.
@@ -236,18 +240,24 @@ export class PeerSession implements FrameSink, Sender, Watcher {
     const askId = this.#nextAskId++
     const { deadlineMs } = call
     const remainingMs =
-      deadlineMs === Number.POSITIVE_INFINITY ? undefined : Math.max(1, Math.ceil(deadlineMs - this.#kernel.freshNow()))
+      deadlineMs === Number.POSITIVE_INFINITY ? undefined : Math.max(1, Math.ceil(deadlineMs - this.#kernel.loopNow()))
     const problem = this.#encoder.ask(askId, recipient, protocol, message, remainingMs, sender, chain)
     if (problem !== undefined) return problem
     this.#asks.set(askId, call)
-    call.onGiveUp = () => {
-      this.#asks.delete(askId)
-      if (this.#isClosed) return
-      this.#encoder.cancel(askId)
-      this.#appended()
-    }
-    this.#appended()
+    call.carrier = this
+    call.carrierId = askId
+    // Whoever asks much wants answers: the peer begins on the first of them while the rest is being written.
+    if (++this.#unflushedAsks >= flushAsks) this.flush()
+    else this.#appended()
     return undefined
+  }
+
+  /** @internal The asker waits no longer. */
+  gaveUp(askId: number): void {
+    this.#asks.delete(askId)
+    if (this.#isClosed) return
+    this.#encoder.cancel(askId)
+    this.#appended()
   }
 
   watch(watchId: number, recipient: Recipient): Unsendable | undefined {
@@ -287,6 +297,7 @@ export class PeerSession implements FrameSink, Sender, Watcher {
   }
 
   flush(): void {
+    this.#unflushedAsks = 0
     if (this.#isClosed || this.#encoder.pending === 0) return
     for (const frame of this.#encoder.take()) this.#send(frame)
   }

@@ -108,6 +108,8 @@ const KEEP_ALIVE_TIMEOUT_MS = 5_000
 
 /** The status of a WebSocket close frame that carries one of our codes as its text. */
 const STATUS_CODED = 4_000
+/** Frames from this size on are not held back until the end of the turn. */
+const CORK_BYTES_MOST = 1_024
 const STATUS_NOT_BINARY = 1_003
 const STATUS_TOO_BIG = 1_009
 const STATUS_NONE_SEEN = 1_006
@@ -498,7 +500,8 @@ class WebSocketLink implements Link {
       this.#isFull = true
       return 'full'
     }
-    if (!this.#isCorked) {
+    // A large frame is worth a system call of its own, and the peer can begin on it at once.
+    if (!this.#isCorked && bytes < CORK_BYTES_MOST) {
       this.#isCorked = true
       this.#socket.cork()
       queueMicrotask(this.#uncork)

@@ -78,6 +78,11 @@ function capture(resolve: (value: unknown) => void, reject: (error: unknown) => 
 /** Marks an error with the context whose ask it ended, so that one nobody handles can be laid at its door. */
 export const blameKey = Symbol('understudy.blame')
 
+/** Carries an ask to another node, and is told when the asker gives up: it is cancelled there too. */
+export interface AskCarrier {
+  readonly gaveUp: (carrierId: number) => void
+}
+
 /** An ask made in this process. */
 export class PendingAsk extends Call implements WheelEntry {
   readonly promise: Promise<unknown>
@@ -93,8 +98,9 @@ export class PendingAsk extends Call implements WheelEntry {
   ownerNext: PendingAsk | null = null
   /** Set while a signal is listened to. */
   release: (() => void) | null = null
-  /** Called once when the asker gives up (timeout, abort, restart): a remote ask is cancelled there too. */
-  onGiveUp: (() => void) | null = null
+  /** Who carries it to another node, and its number there; told once when the asker gives up. */
+  carrier: AskCarrier | null = null
+  carrierId = 0
 
   constructor(
     kernel: Kernel,
@@ -143,10 +149,10 @@ export class PendingAsk extends Call implements WheelEntry {
   /** The asker goes: rejects, and lets the target know. */
   giveUp(error: ActorError): void {
     if (this.settled) return
-    const { onGiveUp } = this
+    const { carrier } = this
     this.fail(error)
     this.abortSignal()
-    if (onGiveUp !== null) onGiveUp()
+    if (carrier !== null) carrier.gaveUp(this.carrierId)
   }
 
   expire(): void {
@@ -175,7 +181,7 @@ export class PendingAsk extends Call implements WheelEntry {
       this.release()
       this.release = null
     }
-    this.onGiveUp = null
+    this.carrier = null
   }
 }
 
