@@ -40,7 +40,8 @@ async function startThree(
 ): Promise<readonly ClusterNode[]> {
   const names = ['a', 'b', 'c']
   const nodes: ClusterNode[] = []
-  for (const name of names) nodes.push(await cluster.start(name, { seeds: names, entities: [cart(name, starts)], ...options }))
+  for (const name of names)
+    nodes.push(await cluster.start(name, { seeds: names, entities: [cart(name, starts)], ...options }))
   await cluster.result(Promise.all(nodes.map((node) => node.whenMembers(3))))
   return nodes
 }
@@ -74,7 +75,25 @@ void test('ClusterNode.entity: any key is one actor of its own: slashes, unicode
   await using cluster = virtualCluster()
   const nodes = await startThree(cluster)
   const long = 'k'.repeat(2_000)
-  const odd = ['a/b', 'a', 'b', '../x', '.', '%2F', '/', '~', 'a~1', 'ключ', '鍵'.repeat(400), '🗝️', 'a b\n#', long, `${long}1`, `${long}2`, `${'k'.repeat(300)}`]
+  const odd = [
+    'a/b',
+    'a',
+    'b',
+    '../x',
+    '.',
+    '%2F',
+    '/',
+    '~',
+    'a~1',
+    'ключ',
+    '鍵'.repeat(400),
+    '🗝️',
+    'a b\n#',
+    long,
+    `${long}1`,
+    `${long}2`,
+    `${'k'.repeat(300)}`,
+  ]
   for (const key of odd) {
     for (const [index, node] of nodes.entries()) {
       const ref = node.entity(Cart, key)
@@ -88,7 +107,10 @@ void test('ClusterNode.entity: a key that cannot be is refused at once, with the
   await using cluster = virtualCluster()
   const [a] = await startThree(cluster)
   for (const key of ['', '\ud800', 'k'.repeat(2_049), 7 as unknown as string]) {
-    t.throws(() => (a as ClusterNode).entity(Cart, key), { name: 'TypeError', message: /1 to 2048 characters, without half a surrogate pair/ })
+    t.throws(() => (a as ClusterNode).entity(Cart, key), {
+      name: 'TypeError',
+      message: /1 to 2048 characters, without half a surrogate pair/,
+    })
   }
 })
 
@@ -105,7 +127,9 @@ void test('ClusterNode.entity: not registered where it belongs: NoSuchActor with
       error: {
         name: 'NoSuchActor',
         code: 'RUNTIME_NO_SUCH_ACTOR',
-        message: new RegExp(`entity "cart" is not registered on node "${owner}"; add its definition to "entities"`),
+        message: new RegExp(
+          `entity "cart" is not registered on node "${owner}"; add its definition to "entities"`,
+        ),
       },
     })
   }
@@ -128,7 +152,11 @@ void test('ClusterNode.entity: one that crashes is started again, more slowly ea
   }
   t.ok((delays[0] as number) <= 15, `first ${delays[0]}`)
   t.ok((delays[7] as number) > 8 * (delays[0] as number), delays.join(' '))
-  t.equal(await cluster.result(a.entity(Cart, ownedBy(a)).ask({ type: 'incarnation' })), 0, 'its siblings go on')
+  t.equal(
+    await cluster.result(a.entity(Cart, ownedBy(a)).ask({ type: 'incarnation' })),
+    0,
+    'its siblings go on',
+  )
 })
 
 void test('ClusterNode.entity: one that stopped is started by its next message', async (t) => {
@@ -209,24 +237,38 @@ void test('ClusterNode.entity: watched from any node, its activation ends with o
   for (const node of [a, b]) {
     const ref = node.entity(Cart, key)
     const log = probe(node.system, Log)
-    const watch = (): void => void log.act((ctx) => void ctx.watch(ref, (reason) => ({ type: 'line', text: reason })))
+    const watch = (): void =>
+      void log.act((ctx) => void ctx.watch(ref, (reason) => ({ type: 'line', text: reason })))
     watch()
     await cluster.advance(1)
-    t.same(log.received.map(({ text }) => text), ['not-found'], 'a watch starts nothing')
+    t.same(
+      log.received.map(({ text }) => text),
+      ['not-found'],
+      'a watch starts nothing',
+    )
     await cluster.result(ref.ask({ type: 'add' }))
     watch()
     await cluster.advance(1)
     ref.tell({ type: 'leave' })
     await cluster.advance(1)
-    t.same(log.received.map(({ text }) => text), ['not-found', 'stopped'])
+    t.same(
+      log.received.map(({ text }) => text),
+      ['not-found', 'stopped'],
+    )
   }
 })
 
 void test('EntityRef: crosses nodes in a message and finds its owner from there', async (t) => {
   await using cluster = virtualCluster()
   const { refOf } = await import('@understudy/runtime')
-  const Post = protocol('post', { use: ask({ ref: refOf(Cart) }, Type.Integer()), back: ask({ ref: refOf(Cart) }, refOf(Cart)) })
-  const post = actor(Post, (ctx) => ({ use: ({ ref }) => ctx.ask(ref, { type: 'add' }), back: ({ ref }) => ref }))
+  const Post = protocol('post', {
+    use: ask({ ref: refOf(Cart) }, Type.Integer()),
+    back: ask({ ref: refOf(Cart) }, refOf(Cart)),
+  })
+  const post = actor(Post, (ctx) => ({
+    use: ({ ref }) => ctx.ask(ref, { type: 'add' }),
+    back: ({ ref }) => ref,
+  }))
   const nodes = await startThree(cluster)
   const [a, b, c] = nodes as [ClusterNode, ClusterNode, ClusterNode]
   b.system.spawn('post', post)
@@ -260,7 +302,9 @@ void test('ClusterNode.entity: call cycles between an entity and an actor elsewh
   const nodes: ClusterNode[] = []
   const names = ['a', 'b']
   const Loop = protocol('loop', { go: ask(Type.Any()) })
-  const loop = actor(Loop, (ctx) => ({ go: () => ctx.ask((nodes[1] as ClusterNode).ref(Puppet, 'a', '/user/p'), { type: 'ask', step: 'go' }) }))
+  const loop = actor(Loop, (ctx) => ({
+    go: () => ctx.ask((nodes[1] as ClusterNode).ref(Puppet, 'a', '/user/p'), { type: 'ask', step: 'go' }),
+  }))
   for (const name of names) nodes.push(await cluster.start(name, { seeds: names, entities: [loop] }))
   await cluster.result(Promise.all(nodes.map((node) => node.whenMembers(2))))
   const [a, b] = nodes as [ClusterNode, ClusterNode]
@@ -280,7 +324,9 @@ void test('ClusterNode.entity: call cycles between an entity and an actor elsewh
     }),
   )
   const fromMs = cluster.platform.clock.monotonicMs()
-  t.match(await cluster.outcome(b.entity(Loop, key).ask({ type: 'go' })), { error: { code: 'RUNTIME_ACTOR_CRASHED' } })
+  t.match(await cluster.outcome(b.entity(Loop, key).ask({ type: 'go' })), {
+    error: { code: 'RUNTIME_ACTOR_CRASHED' },
+  })
   t.equal(code, 'RUNTIME_CALL_CYCLE')
   t.ok(cluster.platform.clock.monotonicMs() - fromMs < 100)
 })

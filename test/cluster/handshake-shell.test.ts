@@ -5,7 +5,10 @@ import { virtualPlatform } from '@understudy/runtime/testkit'
 import { test } from 'tap'
 import { sourceModule } from '../support/source-module.ts'
 
-const { shakeHands } = await sourceModule<typeof import('../../packages/cluster/src/transport/handshake.ts')>('cluster', 'transport/handshake')
+const { shakeHands } = await sourceModule<typeof import('../../packages/cluster/src/transport/handshake.ts')>(
+  'cluster',
+  'transport/handshake',
+)
 
 type Options = Parameters<typeof shakeHands>[0]
 type Outcome = import('../../packages/cluster/src/transport/handshake.ts').HandshakeOutcome

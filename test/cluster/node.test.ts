@@ -15,18 +15,31 @@ const tally = actor(Tally, () => {
 
 const three = ['a', 'b', 'c'] as const
 
-async function startThree(cluster: VirtualCluster, options: StartOptions = {}): Promise<[ClusterNode, ClusterNode, ClusterNode]> {
+async function startThree(
+  cluster: VirtualCluster,
+  options: StartOptions = {},
+): Promise<[ClusterNode, ClusterNode, ClusterNode]> {
   const nodes = []
   for (const name of three) nodes.push(await cluster.start(name, { seeds: three, ...options }))
   await cluster.result(Promise.all(nodes.map((node) => node.whenMembers(3))))
   return nodes as [ClusterNode, ClusterNode, ClusterNode]
 }
 
-const names = (node: ClusterNode): string => node.members().map(({ name, status }) => `${name} ${status}`).join(', ')
+const names = (node: ClusterNode): string =>
+  node
+    .members()
+    .map(({ name, status }) => `${name} ${status}`)
+    .join(', ')
 
 function heard(node: ClusterNode): readonly string[] {
   const lines: string[] = []
-  for (const name of ['member-up', 'member-suspected', 'member-recovered', 'member-down', 'member-left'] as const) {
+  for (const name of [
+    'member-up',
+    'member-suspected',
+    'member-recovered',
+    'member-down',
+    'member-left',
+  ] as const) {
     node.events.on(name, (event) => void lines.push(`${name} ${event.name}`))
   }
   return lines
@@ -40,7 +53,12 @@ void test('startNode: three nodes with the same seeds find each other and agree'
     t.equal(node.address, cluster.addressOf(node.name))
     const shares = [...node.shares().values()]
     t.ok(Math.abs(shares.reduce((sum, share) => sum + share, 0) - 1) < 1e-9)
-    t.match(node.status(), { name: node.name, incarnation: node.incarnation, refused: {}, membership: { self: { name: node.name } } })
+    t.match(node.status(), {
+      name: node.name,
+      incarnation: node.incarnation,
+      refused: {},
+      membership: { self: { name: node.name } },
+    })
   }
   const views = new Set(nodes.map((node) => node.status().membership.viewId))
   t.equal(views.size, 1)
@@ -98,7 +116,9 @@ void test('ClusterNode.whenMembers: rejects when given up and when the node ends
   const given = cluster.outcome(a.whenMembers(2, { signal: controller.signal }))
   controller.abort()
   t.match(await given, { error: { code: 'RUNTIME_ABORTED', message: /sees 1/ } })
-  t.match(await cluster.outcome(a.whenMembers(2, { signal: AbortSignal.abort() })), { error: { code: 'RUNTIME_ABORTED' } })
+  t.match(await cluster.outcome(a.whenMembers(2, { signal: AbortSignal.abort() })), {
+    error: { code: 'RUNTIME_ABORTED' },
+  })
   const waiting = cluster.outcome(a.whenMembers(2))
   await cluster.stop()
   t.match(await waiting, { error: { code: 'RUNTIME_STOPPED', message: /has shut down/ } })
@@ -160,7 +180,8 @@ void test('self-removed: whom the others gave up comes back as a higher incarnat
   await using cluster = virtualCluster()
   const [a, b, c] = await startThree(cluster, { entities: [tally] })
   const removed: string[] = []
-  for (const node of [a, b, c]) node.events.on('self-removed', ({ by }) => void removed.push(`${node.name} by ${by}`))
+  for (const node of [a, b, c])
+    node.events.on('self-removed', ({ by }) => void removed.push(`${node.name} by ${by}`))
   const before = c.incarnation
   const others = [a.incarnation, b.incarnation]
   c.system.spawn('kept', puppet({}))
@@ -194,7 +215,9 @@ void test('a start with a wall clock that was set back ends joined, above the hi
     cluster.crash(c)
     await cluster.until(() => a.members().length === 2 && b.members().length === 2)
     const again = await cluster.start('c', { seeds: three, wallMs: 1_000 })
-    await cluster.until(() => again.members().length === 3 && a.members().length === 3 && b.members().length === 3)
+    await cluster.until(
+      () => again.members().length === 3 && a.members().length === 3 && b.members().length === 3,
+    )
     t.equal(again.incarnation, high + 1)
     await cluster.advance(20_000)
     t.equal(again.incarnation, high + 1, 'and stays')
@@ -213,7 +236,9 @@ void test('a start with a wall clock that was set back, while its old life is on
   cluster.crash(c)
   await cluster.advance(1)
   const again = await cluster.start('c', { seeds: three, wallMs: 1_000 })
-  await cluster.until(() => again.members().length === 3 && a.members().length === 3 && b.members().length === 3)
+  await cluster.until(
+    () => again.members().length === 3 && a.members().length === 3 && b.members().length === 3,
+  )
   await cluster.advance(10_000)
   t.equal(again.incarnation, high + 1)
   t.equal(a.members()[2]?.incarnation, high + 1)
@@ -279,7 +304,9 @@ void test('wrong secret, wrong cluster name, no secret on one side: refused and 
     t.equal(names(b), 'b alive')
     for (const node of [a, b]) t.ok((node.status().refused[code] ?? 0) >= 2, `${node.name} counts ${code}`)
     t.ok(events.length >= 2 && events.every((each) => each === code))
-    const counted = metrics.read().find(({ name, labels }) => name === 'understudy_refused_total' && labels['code'] === code)
+    const counted = metrics
+      .read()
+      .find(({ name, labels }) => name === 'understudy_refused_total' && labels['code'] === code)
     t.match(counted, { value: a.status().refused[code] })
     t.equal(cluster.logOf('a').filter(({ fields }) => fields['code'] === code).length, 1, 'logged once')
     const honest = await cluster.start('c', { seeds: ['a'], ...one })
@@ -301,7 +328,8 @@ async function startError(options: Partial<NodeOptions>): Promise<Error & { code
     throw new Error('it started')
   } catch (error) {
     await platform.settle()
-    if (platform.holds() !== 0 || platform.pendingTimers() !== 0) throw new Error('something is left behind', { cause: error })
+    if (platform.holds() !== 0 || platform.pendingTimers() !== 0)
+      throw new Error('something is left behind', { cause: error })
     return error as Error
   }
 }
@@ -315,7 +343,11 @@ void test('startNode: a wrong option is refused before anything is opened, and t
     [{ name: '.hidden' }, /begin with a letter or digit/],
     [{ name: 'n'.repeat(64) }, /"name" must be/],
     [{ secret: 'short' }, /"secret" must have at least 16 characters, got 5/],
-    [{ listen: 'ws://0.0.0.0:0' }, /give all nodes the same "secret", or listen on ws:\/\/127\.0\.0\.1/, 'CLUSTER_NO_SECRET'],
+    [
+      { listen: 'ws://0.0.0.0:0' },
+      /give all nodes the same "secret", or listen on ws:\/\/127\.0\.0\.1/,
+      'CLUSTER_NO_SECRET',
+    ],
     [{ listen: 'http://127.0.0.1:1' }, /it must be "ws:\/\/host:port"/, 'CLUSTER_BAD_ADDRESS'],
     [{ listen: '127.0.0.1' }, /for example "ws:\/\/127\.0\.0\.1:7001"/, 'CLUSTER_BAD_ADDRESS'],
     [{ seeds: ['ws://127.0.0.1'] }, /it must be "ws:\/\/host:port"/, 'CLUSTER_BAD_ADDRESS'],
@@ -350,7 +382,9 @@ void test('startNode: a port in use is told with the mend, and nothing is left b
 void test('ClusterNode.ref: a path without a slash is refused with the mend, also through ctx.ref and system.ref', async (t) => {
   await using cluster = virtualCluster()
   const a = await cluster.start('a')
-  t.throws(() => a.ref(Puppet, 'b', 'orders'), { message: /a path begins with "\/", such as "\/user\/orders"/ })
+  t.throws(() => a.ref(Puppet, 'b', 'orders'), {
+    message: /a path begins with "\/", such as "\/user\/orders"/,
+  })
   t.throws(() => a.system.ref(Puppet, 'orders'), { message: /write "\/user\/name", or "node:\/user\/name"/ })
   t.throws(() => a.system.ref(Puppet, 'b:orders'), { message: /node:\/user\/name/ })
   t.equal(a.system.ref(Puppet, 'b:/user/orders').path, 'b:/user/orders')
@@ -359,7 +393,14 @@ void test('ClusterNode.ref: a path without a slash is refused with the mend, als
 
 void test('startNode: the system goes when the static tree does not come up', async (t) => {
   const platform = virtualPlatform()
-  const root = puppet({}, { setup: () => { throw new Error('no') } })
+  const root = puppet(
+    {},
+    {
+      setup: () => {
+        throw new Error('no')
+      },
+    },
+  )
   const starting = startNode({ ...whole, platform, root: root as never })
   let error: unknown
   starting.catch((reason: unknown) => (error = reason))

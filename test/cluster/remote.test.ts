@@ -15,7 +15,10 @@ const Blob = protocol('blob', {
   make: ask({ bytes: Type.Integer() }, Type.Any()),
 })
 
-async function pair(cluster: VirtualCluster, options: StartOptions = {}): Promise<readonly [ClusterNode, ClusterNode]> {
+async function pair(
+  cluster: VirtualCluster,
+  options: StartOptions = {},
+): Promise<readonly [ClusterNode, ClusterNode]> {
   const a = await cluster.start('a', options)
   const b = await cluster.start('b', { seeds: ['a'], ...options })
   await cluster.result(Promise.all([a.whenMembers(2), b.whenMembers(2)]))
@@ -43,11 +46,18 @@ void test('RemoteRef: without a link an ask fails at once, not-sent, and a tell 
   const ref = a.ref(Puppet, 'b', '/user/p')
   const beforeMs = cluster.platform.clock.monotonicMs()
   t.match(await cluster.outcome(ref.ask({ type: 'ask', step: 'x' })), {
-    error: { code: 'CLUSTER_NODE_DOWN', details: { node: 'b', outcome: 'not-sent' }, message: /no link to node "b" \(not a member\)/ },
+    error: {
+      code: 'CLUSTER_NODE_DOWN',
+      details: { node: 'b', outcome: 'not-sent' },
+      message: /no link to node "b" \(not a member\)/,
+    },
   })
   t.equal(cluster.platform.clock.monotonicMs(), beforeMs)
   t.equal(ref.tell({ type: 'do', step: 'x' }), false)
-  t.same(a.system.deadLetters().map(({ reason }) => reason), ['node-down', 'node-down'])
+  t.same(
+    a.system.deadLetters().map(({ reason }) => reason),
+    ['node-down', 'node-down'],
+  )
   t.match(await cluster.outcome(ref.room()), { error: { code: 'CLUSTER_NODE_DOWN' } })
   t.same(notices(a, ref), [])
   await cluster.advance(1)
@@ -66,7 +76,9 @@ void test('RemoteRef: when the node dies, pending asks fail with outcome unknown
   t.match(asked.error, { code: 'CLUSTER_NODE_DOWN', details: { node: 'b', outcome: 'unknown' } })
   await cluster.advance(20_000)
   t.same(lines, ['node-down'])
-  t.match(await cluster.outcome(ref.ask({ type: 'ask', step: 'x' })), { error: { details: { outcome: 'not-sent' } } })
+  t.match(await cluster.outcome(ref.ask({ type: 'ask', step: 'x' })), {
+    error: { details: { outcome: 'not-sent' } },
+  })
   t.same(notices(a, ref).length, 0)
 })
 
@@ -197,7 +209,10 @@ void test('RemoteRef: bound to an actor of a node that restarted: ActorStopped, 
   await cluster.advance(1)
   await cluster.result(again.system.stop(again.system.ref(Puppet, '/user/giver')))
   await cluster.advance(1)
-  t.same(log.received.map(({ text }) => text), ['bound node-down', 'fresh stopped'])
+  t.same(
+    log.received.map(({ text }) => text),
+    ['bound node-down', 'fresh stopped'],
+  )
 })
 
 void test('RemoteRef: refs cross a third node and are good there', async (t) => {
@@ -207,8 +222,16 @@ void test('RemoteRef: refs cross a third node and are good there', async (t) => 
   await cluster.result(Promise.all([a, b, c].map((node) => node.whenMembers(3))))
   const Post = protocol('post', { hand: ask({ ref: refOf(Puppet) }, Type.Unknown()) })
   // b passes on what it got; c asks the actor on a, of a protocol that b and c never defined.
-  c.system.spawn('last', actor(Post, (ctx) => ({ hand: ({ ref }) => ctx.ask(ref, { type: 'ask', step: 'who' }) })))
-  b.system.spawn('post', actor(Post, (ctx) => ({ hand: ({ ref }) => ctx.ask(b.ref(Post, 'c', '/user/last'), { type: 'hand', ref }) })))
+  c.system.spawn(
+    'last',
+    actor(Post, (ctx) => ({ hand: ({ ref }) => ctx.ask(ref, { type: 'ask', step: 'who' }) })),
+  )
+  b.system.spawn(
+    'post',
+    actor(Post, (ctx) => ({
+      hand: ({ ref }) => ctx.ask(b.ref(Post, 'c', '/user/last'), { type: 'hand', ref }),
+    })),
+  )
   const own = a.system.spawn('own', puppet({ who: (ctx) => ctx.call().from }))
   for (let round = 0; round < 50; round++) {
     const answer = await cluster.result(a.ref(Post, 'b', '/user/post').ask({ type: 'hand', ref: own }))
@@ -222,7 +245,16 @@ void test('RemoteHub.refFromParts: CLUSTER_BAD_REF for parts that are none', asy
     'remote/remote-hub',
   )
   const hub = new RemoteHub({} as never)
-  const bad = [[], ['a'], [1, 1, '/', 1, 'p'], ['a', -1, '/', 1, 'p'], ['a', 0.5, '/', 1, 'p'], ['a', 1, null, 1, 'p'], ['a', 1, '/', 'x', 'p'], ['a', 1, '/', 1, null]]
+  const bad = [
+    [],
+    ['a'],
+    [1, 1, '/', 1, 'p'],
+    ['a', -1, '/', 1, 'p'],
+    ['a', 0.5, '/', 1, 'p'],
+    ['a', 1, null, 1, 'p'],
+    ['a', 1, '/', 'x', 'p'],
+    ['a', 1, '/', 1, null],
+  ]
   for (const parts of bad) t.throws(() => hub.refFromParts(parts), { code: 'CLUSTER_BAD_REF' })
 })
 
@@ -281,15 +313,20 @@ void test('S10.1 remote: answers to a peer that does not read are bounded: the l
   }
   const asks = Array.from({ length: 40 }, (_, n) => {
     a.system.spawn(`p${n}`, puppet({ wait, x: () => 'fine' }))
-    return watched(b.ref(Puppet, 'a', `/user/p${n}`).ask({ type: 'ask', step: 'wait' }, { timeoutMs: 50_000 }))
+    return watched(
+      b.ref(Puppet, 'a', `/user/p${n}`).ask({ type: 'ask', step: 'wait' }, { timeoutMs: 50_000 }),
+    )
   })
   await cluster.advance(1)
   cluster.network.hold('b')
   open()
   await cluster.advance(1)
-  t.match(cluster.logOf('a').find(({ message }) => /does not read what it is sent/.test(message)), {
-    fields: { limit: 4_096 },
-  })
+  t.match(
+    cluster.logOf('a').find(({ message }) => /does not read what it is sent/.test(message)),
+    {
+      fields: { limit: 4_096 },
+    },
+  )
   cluster.network.release('b')
   await cluster.advance(10)
   const lost = asks.filter(({ state }) => state === 'rejected')
@@ -297,7 +334,9 @@ void test('S10.1 remote: answers to a peer that does not read are bounded: the l
   t.ok(lost.length > 20)
   for (const { error } of lost) t.match(error, { code: 'CLUSTER_NODE_DOWN', details: { outcome: 'unknown' } })
   await cluster.advance(10_000)
-  t.same(await cluster.outcome(b.ref(Puppet, 'a', '/user/p0').ask({ type: 'ask', step: 'x' })), { value: 'fine' })
+  t.same(await cluster.outcome(b.ref(Puppet, 'a', '/user/p0').ask({ type: 'ask', step: 'x' })), {
+    value: 'fine',
+  })
 })
 
 void test('RemoteRef: a message or a reply that no frame carries is refused, with the mend; the link stays', async (t) => {
@@ -306,11 +345,17 @@ void test('RemoteRef: a message or a reply that no frame carries is refused, wit
   b.system.spawn('blob', blob())
   const ref = a.ref(Blob, 'b', '/user/blob')
   t.match(await cluster.outcome(ref.ask({ type: 'echo', bytes: 'x'.repeat(3_000) })), {
-    error: { code: 'RUNTIME_INVALID_MESSAGE', message: /limit of a frame is 2048; send less at a time, or raise frameBytesMax/ },
+    error: {
+      code: 'RUNTIME_INVALID_MESSAGE',
+      message: /limit of a frame is 2048; send less at a time, or raise frameBytesMax/,
+    },
   })
   t.equal(ref.tell({ type: 'put', n: 1, bytes: 'x'.repeat(3_000) }), false)
   t.match(await cluster.outcome(ref.ask({ type: 'make', bytes: 3_000 })), {
-    error: { code: 'RUNTIME_INVALID_MESSAGE', message: /The reply to "make" cannot be sent: .*raise frameBytesMax/ },
+    error: {
+      code: 'RUNTIME_INVALID_MESSAGE',
+      message: /The reply to "make" cannot be sent: .*raise frameBytesMax/,
+    },
   })
   t.equal(await cluster.result(ref.ask({ type: 'make', bytes: 1_000 })), 'x'.repeat(1_000))
   t.same(a.status().refused, {})
@@ -319,26 +364,41 @@ void test('RemoteRef: a message or a reply that no frame carries is refused, wit
 // ---- Versions that differ
 
 const older = protocol('versioned', { get: ask(Type.Any()), both: ask(Type.Null()) })
-const newer = protocol('versioned', { get: ask(Type.Integer()), both: ask(Type.Null()), extra: ask(Type.Null()) })
+const newer = protocol('versioned', {
+  get: ask(Type.Integer()),
+  both: ask(Type.Null()),
+  extra: ask(Type.Null()),
+})
 
 void test('RemoteRef: a reply that breaks the schema of the asker is InvalidMessage, with the field', async (t) => {
   await using cluster = virtualCluster()
   const [a, b] = await pair(cluster)
-  b.system.spawn('v', actor(older, () => ({ get: () => 'text', both: () => null })))
+  b.system.spawn(
+    'v',
+    actor(older, () => ({ get: () => 'text', both: () => null })),
+  )
   const ref = a.ref(newer, 'b', '/user/v')
   t.same(await cluster.result(ref.ask({ type: 'both' })), null)
   const outcome = await cluster.outcome(ref.ask({ type: 'get' }))
   t.match(outcome, { error: { code: 'RUNTIME_INVALID_MESSAGE', name: 'InvalidMessage' } })
   t.match(await cluster.outcome(ref.ask({ type: 'extra' })), {
-    error: { code: 'RUNTIME_UNKNOWN_MESSAGE', message: /Node "b" does not know message "extra" of protocol "versioned"/ },
+    error: {
+      code: 'RUNTIME_UNKNOWN_MESSAGE',
+      message: /Node "b" does not know message "extra" of protocol "versioned"/,
+    },
   })
 })
 
 void test('RemoteRef: without checks on arrival (production) a message of another protocol still does not get in', async (t) => {
   await using cluster = virtualCluster({ isolation: 'reference' })
   const [a, b] = await pair(cluster)
-  const Other = protocol('other', { ask: ask({ step: Type.Integer() }, Type.Any()), strict: ask({ n: Type.Integer() }, Type.Any()) })
+  const Other = protocol('other', {
+    ask: ask({ step: Type.Integer() }, Type.Any()),
+    strict: ask({ n: Type.Integer() }, Type.Any()),
+  })
   const handled: unknown[] = []
+  // So that b knows the protocol, and it is the actor that does not take it.
+  b.system.spawn('p', puppet({}))
   b.system.spawn(
     'other',
     actor(Other, () => ({
@@ -364,7 +424,9 @@ void test('RemoteRef: a path longer than a frame carries is nobody', async (t) =
   const lines = notices(a, ref)
   await cluster.advance(1)
   t.same(lines, ['not-found'])
-  t.match(await cluster.outcome(ref.ask({ type: 'ask', step: 'x' })), { error: { code: 'RUNTIME_INVALID_MESSAGE' } })
+  t.match(await cluster.outcome(ref.ask({ type: 'ask', step: 'x' })), {
+    error: { code: 'RUNTIME_INVALID_MESSAGE' },
+  })
 })
 
 void test('RemoteRef: frames count as signs of life', async (t) => {

@@ -28,7 +28,11 @@ async function localNode(t: Test, name: string, seeds: readonly string[] = []): 
 
 /** Resolves as soon as the node's members are `wanted`. */
 async function members(node: ClusterNode, wanted: string): Promise<void> {
-  const seen = (): string => node.members().map(({ name, status }) => `${name} ${status}`).join(', ')
+  const seen = (): string =>
+    node
+      .members()
+      .map(({ name, status }) => `${name} ${status}`)
+      .join(', ')
   if (seen() === wanted) return
   await new Promise<void>((resolve) => {
     const listening = node.events.on('view-changed', () => {
@@ -95,7 +99,12 @@ void test('three processes: one is killed, its asks fail fast, its keys move, an
     else t.equal(after, before)
   }
 
-  const again = await nodeProcess(t, { name: 'c', listen: c.address, seeds: [a.address, b.address], ...quick })
+  const again = await nodeProcess(t, {
+    name: 'c',
+    listen: c.address,
+    seeds: [a.address, b.address],
+    ...quick,
+  })
   await members(a, 'a alive, b alive, c alive')
   t.ok(again.incarnation > c.incarnation)
   t.equal(again.address, c.address)
@@ -130,7 +139,11 @@ void test('startNode: a port in use is told with the mend, and the process ends 
 
 void test('startNode: no secret on a public address is told with the mend', async (t) => {
   const node = await nodeProcess(t, { name: 'a', listen: 'ws://0.0.0.0:0' })
-  t.match(node.first, { type: 'failed', code: 'CLUSTER_NO_SECRET', message: /give all nodes the same "secret"/ })
+  t.match(node.first, {
+    type: 'failed',
+    code: 'CLUSTER_NO_SECRET',
+    message: /give all nodes the same "secret"/,
+  })
   t.equal(await node.ended, 0)
 })
 
@@ -154,7 +167,10 @@ void test('a node that is its own seed in another spelling finds that out once, 
     await new Promise<void>((resolve) => void clock.setTimer(clock.monotonicMs() + 10, resolve))
   }
   t.same(a.status().refused, {})
-  t.same(a.members().map(({ name }) => name), ['a'])
+  t.same(
+    a.members().map(({ name }) => name),
+    ['a'],
+  )
 })
 
 void test('ClusterNode.shutdown: while it dials somebody who does not answer, nothing is left', async (t) => {

@@ -56,7 +56,11 @@ async function isWell(t: Test, node: NodeProcess, name = 'honest'): Promise<void
     platform: nodePlatform({ log: silentLogger }),
   })
   await honest.whenMembers(2)
-  t.equal(await honest.ref(Tally, 'victim', '/user/tally').ask({ type: 'where' }), 'victim', 'an honest node is served')
+  t.equal(
+    await honest.ref(Tally, 'victim', '/user/tally').ask({ type: 'where' }),
+    'victim',
+    'an honest node is served',
+  )
   await honest.shutdown()
 }
 
@@ -152,7 +156,8 @@ void test('hostile: wrong secret, cluster, version, no secret: told, counted, lo
   }
   const status = await counted(node, 'CLUSTER_WRONG_VERSION', 5)
   t.same(status.refused, { CLUSTER_WRONG_CLUSTER: 5, CLUSTER_WRONG_SECRET: 10, CLUSTER_WRONG_VERSION: 5 })
-  for (const code of Object.keys(status.refused)) t.equal(status.logged[`warn ${code}`], 1, `${code} is logged once`)
+  for (const code of Object.keys(status.refused))
+    t.equal(status.logged[`warn ${code}`], 1, `${code} is logged once`)
   t.same(status.members, ['victim alive'])
   await isWell(t, node)
 })
@@ -174,7 +179,8 @@ void test('hostile: a replayed proof, messages out of order, one that comes twic
   await replay.closed
   const after = await counted(node, 'CLUSTER_WRONG_SECRET')
   t.equal(after.refused['CLUSTER_WRONG_SECRET'], 1)
-  const [helloFrame = new Uint8Array(0), proofFrame = new Uint8Array(0), acceptFrame = new Uint8Array(0)] = honest.sent
+  const [helloFrame = new Uint8Array(0), proofFrame = new Uint8Array(0), acceptFrame = new Uint8Array(0)] =
+    honest.sent
   for (const frames of [[proofFrame], [acceptFrame], [helloFrame, helloFrame], [helloFrame, acceptFrame]]) {
     const { link, closed, answers } = await stranger(node)
     for (const frame of frames) link.send(frame)
@@ -216,7 +222,8 @@ void test('hostile: 100 MB frames, 100,000 levels, text frames, before and after
     CLUSTER_FRAME_NOT_BINARY: 3,
     CLUSTER_FRAME_TOO_BIG: 6,
   })
-  for (const code of Object.keys(status.refused)) t.equal(status.logged[`warn ${code}`], 1, `${code} is logged once`)
+  for (const code of Object.keys(status.refused))
+    t.equal(status.logged[`warn ${code}`], 1, `${code} is logged once`)
   flat(t, before, status, 16)
   await isWell(t, node)
 })
@@ -277,8 +284,12 @@ function insiderFrame(): Uint8Array {
   const kind = random.int(0, 9)
   if (kind < 2) return noise()
   const number = (): unknown => (random.int(0, 3) === 0 ? random.int(0, 2 ** 40) : random.int(0, 4))
-  const text = (): string => ['', '/user/tally', '/system', '/', '/user', 'tally', 'add', '__proto__', 'constructor'][random.int(0, 8)] as string
-  const recipient = (): unknown => [number(), [0, text(), null], [0, text(), number()], [1, text(), text()], [2, 3], 'x'][random.int(0, 5)]
+  const text = (): string =>
+    ['', '/user/tally', '/system', '/', '/user', 'tally', 'add', '__proto__', 'constructor'][
+      random.int(0, 8)
+    ] as string
+  const recipient = (): unknown =>
+    [number(), [0, text(), null], [0, text(), number()], [1, text(), text()], [2, 3], 'x'][random.int(0, 5)]
   const body = (): unknown => [[], [number()], [text(), text()], text(), null][random.int(0, 4)]
   const envelopes = Array.from({ length: random.int(1, 6) }, (): unknown => {
     switch (random.int(0, 12)) {
@@ -323,7 +334,8 @@ function pong(link: Link): Promise<string> {
   return new Promise((resolve) => {
     link.onFrame((frame) => {
       const envelopes = decode(frame) as readonly unknown[][]
-      if (envelopes.some(([kind, sequence, which]) => kind === 10 && sequence === 1_000 && which === 1)) resolve('pong')
+      if (envelopes.some(([kind, sequence, which]) => kind === 10 && sequence === 1_000 && which === 1))
+        resolve('pong')
     })
   })
 }
@@ -344,7 +356,8 @@ const announcements = (): Uint8Array =>
 /** A frame without a fault: every envelope is taken at its word, and what it says makes no sense. */
 function politeFrame(): Uint8Array {
   const id = (): number => random.int(0, 2 ** 40)
-  const any = (): unknown => [null, random.int(0, 9), 'text', [1, [2]], { a: { b: [] } }, new Uint8Array(3)][random.int(0, 5)]
+  const any = (): unknown =>
+    [null, random.int(0, 9), 'text', [1, [2]], { a: { b: [] } }, new Uint8Array(3)][random.int(0, 5)]
   const to = (): readonly [number, number, unknown[]] => {
     const type = random.int(0, 3)
     return [random.int(0, 3), type, type === 1 || type === 2 ? [any()] : []]
@@ -358,7 +371,16 @@ function politeFrame(): Uint8Array {
           return [2, recipient, type, body]
         case 2:
         case 3:
-          return [3, id(), recipient, type, body, random.int(0, 1_000), null, [['victim', random.int(0, 9), '/user/tally', 'add']]]
+          return [
+            3,
+            id(),
+            recipient,
+            type,
+            body,
+            random.int(0, 1_000),
+            null,
+            [['victim', random.int(0, 9), '/user/tally', 'add']],
+          ]
         case 4:
           return [4, random.int(0, 9), any()]
         case 5:
@@ -385,7 +407,11 @@ void test('hostile: 50,000 frames of an insider: noise, mended frames, and true 
   let cut = 0
   for (let sent = 0, links = 0; sent < 50_000; sent += perLink, links++) {
     const isPolite = links % 2 === 0
-    const { link, closed } = await insider(node, { incarnation: links + 1, node: `insider-${links % 10}`, address: `ws://127.0.0.1:${1 + (links % 10)}` })
+    const { link, closed } = await insider(node, {
+      incarnation: links + 1,
+      node: `insider-${links % 10}`,
+      address: `ws://127.0.0.1:${1 + (links % 10)}`,
+    })
     if (!isPolite) {
       for (let n = 0; n < perLink; n++) link.send(insiderFrame())
       if ((await closed) === 'CLUSTER_BAD_FRAME') cut++

@@ -85,7 +85,10 @@ export interface ClusterNode extends AsyncDisposable {
   /** The members as this node sees them now, itself included, sorted by name. */
   readonly members: () => readonly Member[]
   /** Resolves when this node sees at least `count` living members, itself included. Rejects when aborted. */
-  readonly whenMembers: (count: number, options?: { readonly signal?: AbortSignal | undefined }) => Promise<void>
+  readonly whenMembers: (
+    count: number,
+    options?: { readonly signal?: AbortSignal | undefined },
+  ) => Promise<void>
   /** A ref to the actor for `key`, wherever its owner is; started there by its first message. */
   readonly entity: <M extends MessageDefs>(protocol: Protocol<M>, key: string) => ActorRef<M>
   /** The node that owns an entity's key in this node's view. */
@@ -299,7 +302,9 @@ class ClusterNodeImpl implements ClusterNode {
 
   ref<M extends MessageDefs>(protocol: Protocol<M>, name: string, path: string): ActorRef<M> {
     if (!path.startsWith('/')) {
-      throw new TypeError(`Cannot make a ref to "${path}" on node "${name}": a path begins with "/", such as "/user/${path}"`)
+      throw new TypeError(
+        `Cannot make a ref to "${path}" on node "${name}": a path begins with "/", such as "/user/${path}"`,
+      )
     }
     return this.#refAt(name, path, protocol) as unknown as ActorRef<M>
   }
@@ -346,7 +351,9 @@ class ClusterNodeImpl implements ClusterNode {
   #refFromPath(path: string, protocol: Protocol): Ref {
     const match = /^([A-Za-z0-9._-]{1,63}):(\/.+)$/.exec(path)
     if (match === null) {
-      throw new TypeError(`Cannot make a ref to "${path}": write "/user/name", or "node:/user/name" for another node`)
+      throw new TypeError(
+        `Cannot make a ref to "${path}": write "/user/name", or "node:/user/name" for another node`,
+      )
     }
     return this.#refAt(match[1] as string, match[2] as string, protocol)
   }
@@ -362,7 +369,8 @@ class ClusterNodeImpl implements ClusterNode {
   // ---- Membership ----------------------------------------------------------------------------------------------
 
   #requireCore(): StaticMembershipCore {
-    if (this.#core === undefined) throw new ActorError('RUNTIME_STOPPED', `Node "${this.name}" does not listen yet`)
+    if (this.#core === undefined)
+      throw new ActorError('RUNTIME_STOPPED', `Node "${this.name}" does not listen yet`)
     return this.#core
   }
 
@@ -427,7 +435,10 @@ class ClusterNodeImpl implements ClusterNode {
       }
       case 'member-suspected': {
         const { name, incarnation, reason } = effect
-        log.warn({ node: this.name, member: name, incarnation, reason }, `member "${name}" may be down: ${reason}`)
+        log.warn(
+          { node: this.name, member: name, incarnation, reason },
+          `member "${name}" may be down: ${reason}`,
+        )
         this.events.emit('member-suspected', { name, incarnation, reason })
         return
       }
@@ -437,7 +448,10 @@ class ClusterNodeImpl implements ClusterNode {
         return
       case 'member-down': {
         const { name, incarnation, reason } = effect
-        log.warn({ node: this.name, member: name, incarnation, reason }, `member "${name}" is down: ${reason}`)
+        log.warn(
+          { node: this.name, member: name, incarnation, reason },
+          `member "${name}" is down: ${reason}`,
+        )
         metrics.counter('understudy_members_down_total', { reason }).add()
         this.#hub.memberGone(name, incarnation)
         this.events.emit('member-down', { name, incarnation, reason })
@@ -546,7 +560,9 @@ class ClusterNodeImpl implements ClusterNode {
       link.close('CLUSTER_NODE_LEFT')
       return
     }
-    this.#shake(link, 'initiator', address, (code) => membership?.step({ type: 'dial-failed', address, code }))
+    this.#shake(link, 'initiator', address, (code) =>
+      membership?.step({ type: 'dial-failed', address, code }),
+    )
   }
 
   #accepted(link: Link): void {
@@ -671,7 +687,11 @@ class ClusterNodeImpl implements ClusterNode {
       this.#links.delete(linkId)
       this.#ended(link)
       if (brokenLink.has(reason.code)) {
-        this.#count(reason.code, `The link to "${peer.node}" was closed: ${reason.message}`, link.remoteAddress)
+        this.#count(
+          reason.code,
+          `The link to "${peer.node}" was closed: ${reason.message}`,
+          link.remoteAddress,
+        )
       }
       membership?.step({ type: 'link-closed', linkId, reason })
       session.close(`the link to node "${peer.node}" was closed (${reason.code})`)
@@ -690,8 +710,14 @@ class ClusterNodeImpl implements ClusterNode {
   #makeSessionHost(): SessionHost {
     const { metrics } = this.system
     const counters = {
-      in: [metrics.counter('understudy_frames_total', { dir: 'in' }), metrics.counter('understudy_frame_bytes_total', { dir: 'in' })],
-      out: [metrics.counter('understudy_frames_total', { dir: 'out' }), metrics.counter('understudy_frame_bytes_total', { dir: 'out' })],
+      in: [
+        metrics.counter('understudy_frames_total', { dir: 'in' }),
+        metrics.counter('understudy_frame_bytes_total', { dir: 'in' }),
+      ],
+      out: [
+        metrics.counter('understudy_frames_total', { dir: 'out' }),
+        metrics.counter('understudy_frame_bytes_total', { dir: 'out' }),
+      ],
     } as const
     return {
       kernel: this.#kernel,
@@ -713,7 +739,11 @@ class ClusterNodeImpl implements ClusterNode {
         session.link.close('CLUSTER_BAD_FRAME')
       },
       complain: (session, code, message) => {
-        this.#writeOnce(`${code} from node "${session.name}"`, { node: this.name, code, from: session.name }, message)
+        this.#writeOnce(
+          `${code} from node "${session.name}"`,
+          { node: this.name, code, from: session.name },
+          message,
+        )
       },
       frames: (session, direction, bytes) => {
         counters[direction][0].add()
@@ -726,7 +756,8 @@ class ClusterNodeImpl implements ClusterNode {
   /** Any frame is a sign of life: heartbeats may queue behind the peer's own data. Once a heartbeat is enough. */
   #active(session: PeerSession): void {
     const nowMs = this.#kernel.clock.monotonicMs()
-    if (nowMs - session.activeAtMs < (this.#options.heartbeatIntervalMs ?? nodeDefaults.heartbeatIntervalMs)) return
+    if (nowMs - session.activeAtMs < (this.#options.heartbeatIntervalMs ?? nodeDefaults.heartbeatIntervalMs))
+      return
     session.activeAtMs = nowMs
     this.#membership?.step({ type: 'link-active', linkId: session.linkId })
   }
@@ -739,7 +770,9 @@ class ClusterNodeImpl implements ClusterNode {
   #find(recipient: Recipient): Cell | undefined {
     if (recipient.kind === 'entity') return this.#region.find(recipient.name, recipient.key)
     const cell = this.system.resolve(recipient.path)
-    return cell !== undefined && (recipient.uid === undefined || cell.uid === recipient.uid) ? cell : undefined
+    return cell !== undefined && (recipient.uid === undefined || cell.uid === recipient.uid)
+      ? cell
+      : undefined
   }
 
   /** Refusals are counted by code, told as events, and logged once per peer and code in a minute. */
@@ -787,4 +820,3 @@ class ClusterNodeImpl implements ClusterNode {
 function ringOf(view: View): HashRing {
   return new HashRing(view.members.filter(({ status }) => status === 'alive' || status === 'suspect'))
 }
-

@@ -93,7 +93,12 @@ export function checkNodeOptions(options: NodeOptions): CheckedNodeOptions {
     )
   }
   checkDeadlineOptions(options)
-  checkInteger('handshakeTimeoutMs', options.handshakeTimeoutMs ?? nodeDefaults.handshakeTimeoutMs, 1, 599_000)
+  checkInteger(
+    'handshakeTimeoutMs',
+    options.handshakeTimeoutMs ?? nodeDefaults.handshakeTimeoutMs,
+    1,
+    599_000,
+  )
   checkLinkLimits(options)
   resolveWireLimits({ frameBytesMax: options.frameBytesMax })
   const listen = nodeAddress(options.listen)
@@ -128,7 +133,10 @@ function seedAddress(cannot: string, seed: string): NodeAddress {
   )
 }
 
-function checkEntities(cannot: string, entities: readonly (AnyDefinition | EntityKind)[]): readonly EntityKind[] {
+function checkEntities(
+  cannot: string,
+  entities: readonly (AnyDefinition | EntityKind)[],
+): readonly EntityKind[] {
   const kinds = entities.map((entity) => ('definition' in entity ? entity : { definition: entity }))
   const names = new Set<string>()
   const protocols = new Set<string>()

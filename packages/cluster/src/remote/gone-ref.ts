@@ -10,7 +10,13 @@ export class GoneRef extends Ref {
   /** Of the life of this node that the actor belonged to. */
   readonly #incarnation: number
 
-  constructor(kernel: Kernel, incarnation: number, path: string, uid: number | undefined, protocol: Protocol) {
+  constructor(
+    kernel: Kernel,
+    incarnation: number,
+    path: string,
+    uid: number | undefined,
+    protocol: Protocol,
+  ) {
     super()
     this.kernel = kernel
     this.#incarnation = incarnation

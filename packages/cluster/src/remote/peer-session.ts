@@ -162,11 +162,14 @@ export class PeerSession implements AskCarrier, FrameSink, Sender, Watcher {
     this.#isClosed = true
     for (const ask of [...this.#asks.values()]) {
       ask.fail(
-        new NodeDown(`No answer from ${ask.targetPath} to "${ask.messageType}": ${why}; the outcome is unknown`, {
-          node: this.name,
-          type: ask.messageType,
-          outcome: 'unknown',
-        }),
+        new NodeDown(
+          `No answer from ${ask.targetPath} to "${ask.messageType}": ${why}; the outcome is unknown`,
+          {
+            node: this.name,
+            type: ask.messageType,
+            outcome: 'unknown',
+          },
+        ),
       )
     }
     this.#asks.clear()
@@ -181,7 +184,9 @@ export class PeerSession implements AskCarrier, FrameSink, Sender, Watcher {
     this.#backlog = []
     this.#backlogBytes = 0
     for (const waiter of this.#rooms.splice(0)) {
-      waiter.reject(new NodeDown(`Waiting for room is over: ${why}`, { node: this.name, outcome: 'not-sent' }))
+      waiter.reject(
+        new NodeDown(`Waiting for room is over: ${why}`, { node: this.name, outcome: 'not-sent' }),
+      )
     }
   }
 
@@ -240,7 +245,9 @@ export class PeerSession implements AskCarrier, FrameSink, Sender, Watcher {
     const askId = this.#nextAskId++
     const { deadlineMs } = call
     const remainingMs =
-      deadlineMs === Number.POSITIVE_INFINITY ? undefined : Math.max(1, Math.ceil(deadlineMs - this.#kernel.loopNow()))
+      deadlineMs === Number.POSITIVE_INFINITY
+        ? undefined
+        : Math.max(1, Math.ceil(deadlineMs - this.#kernel.loopNow()))
     const problem = this.#encoder.ask(askId, recipient, protocol, message, remainingMs, sender, chain)
     if (problem !== undefined) return problem
     this.#asks.set(askId, call)
@@ -353,7 +360,14 @@ export class PeerSession implements AskCarrier, FrameSink, Sender, Watcher {
       return
     }
     if (cell.kind.protocol.name !== type.protocol) {
-      this.#refused(undefined, recipient, type.type, 'RUNTIME_UNKNOWN_MESSAGE', wrongProtocol(cell, type), 'type')
+      this.#refused(
+        undefined,
+        recipient,
+        type.type,
+        'RUNTIME_UNKNOWN_MESSAGE',
+        wrongProtocol(cell, type),
+        'type',
+      )
       return
     }
     cell.deliver(new Envelope(message, this, null, EnvelopeKind.user))
@@ -370,7 +384,9 @@ export class PeerSession implements AskCarrier, FrameSink, Sender, Watcher {
   ): void {
     if (this.#isClosed) return
     if (this.#calls.has(askId) || this.#calls.size >= pendingAsksMax) {
-      const text = this.#calls.has(askId) ? `ask ${askId} is open already` : `more than ${pendingAsksMax} asks are open`
+      const text = this.#calls.has(askId)
+        ? `ask ${askId} is open already`
+        : `more than ${pendingAsksMax} asks are open`
       this.#host.fault(this, 'bad-ask', text)
       return
     }
@@ -441,7 +457,11 @@ export class PeerSession implements AskCarrier, FrameSink, Sender, Watcher {
     if (this.#isClosed) return
     if (this.#watches.has(watchId) || this.#watches.size >= watchesMax) {
       const isTwice = this.#watches.has(watchId)
-      this.#host.fault(this, 'bad-watch', isTwice ? `watch ${watchId} is set already` : `more than ${watchesMax} watches`)
+      this.#host.fault(
+        this,
+        'bad-watch',
+        isTwice ? `watch ${watchId} is set already` : `more than ${watchesMax} watches`,
+      )
       return
     }
     const cell = this.#host.find(recipient)
@@ -515,11 +535,15 @@ export class PeerSession implements AskCarrier, FrameSink, Sender, Watcher {
   }
 
   /** The schema of an arrived message, compiled once per connection and kept on the type. */
-  #checked(type: IncomingType, message: Message): { readonly text: string; readonly field: string } | undefined {
+  #checked(
+    type: IncomingType,
+    message: Message,
+  ): { readonly text: string; readonly field: string } | undefined {
     let check = type.slot as Check | undefined
     if (check === undefined) {
       const protocol = this.#host.registry.protocol(type.protocol)
-      if (protocol === undefined) return { text: `Protocol "${type.protocol}" is not known here`, field: 'type' }
+      if (protocol === undefined)
+        return { text: `Protocol "${type.protocol}" is not known here`, field: 'type' }
       try {
         check = this.#kernel.guard.messageCheck(protocol, type.type)
       } catch (error) {
@@ -584,7 +608,8 @@ export class PeerSession implements AskCarrier, FrameSink, Sender, Watcher {
     if (this.#isClosed) return
     const problem = this.#encoder.reply(call.askId, value)
     if (problem !== undefined) {
-      const mend = problem.reason === 'too-large' ? '; send less at a time, or raise frameBytesMax on all nodes' : ''
+      const mend =
+        problem.reason === 'too-large' ? '; send less at a time, or raise frameBytesMax on all nodes' : ''
       const text = `The reply to "${call.messageType}" cannot be sent: it ${problem.problem}${mend}`
       this.#encoder.fail(call.askId, 'RUNTIME_INVALID_MESSAGE', text, { type: call.messageType })
       this.#kernel.log.error({ node: this.name, type: call.messageType }, text)
@@ -602,7 +627,8 @@ export class PeerSession implements AskCarrier, FrameSink, Sender, Watcher {
     if (this.#isClosed) return
     const problem = this.#encoder.fail(askId, error.code, error.message, error.details)
     // What makes the error what it is still goes; a value that cannot travel stays.
-    if (problem !== undefined) this.#encoder.fail(askId, error.code, error.message, plainDetails(error.details))
+    if (problem !== undefined)
+      this.#encoder.fail(askId, error.code, error.message, plainDetails(error.details))
     this.#appended()
   }
 
@@ -709,7 +735,9 @@ function wrongProtocol(cell: Cell, { protocol, type }: IncomingType): string {
 function plainDetails(details: Details): Details {
   const short = (value: unknown): boolean => typeof value === 'string' && value.length <= 1_024
   return Object.fromEntries(
-    Object.entries(details).filter(([, value]) => short(value) || typeof value === 'number' || typeof value === 'boolean'),
+    Object.entries(details).filter(
+      ([, value]) => short(value) || typeof value === 'number' || typeof value === 'boolean',
+    ),
   )
 }
 
@@ -722,7 +750,9 @@ function isEndReason(value: string): value is EndReason {
 type Details = Readonly<Record<string, unknown>>
 
 /** The classes that users catch, by the code under which they travel. */
-const errorsByCode: Readonly<Record<string, ((message: string, details: Details) => ActorError) | undefined>> = {
+const errorsByCode: Readonly<
+  Record<string, ((message: string, details: Details) => ActorError) | undefined>
+> = {
   RUNTIME_ACTOR_CRASHED: (message, details) => new ActorCrashed(message, details),
   RUNTIME_ACTOR_STOPPED: (message, details) => new ActorStopped(message, details),
   RUNTIME_CALL_CYCLE: (message, details) => new CallCycleError(message, details),

@@ -24,7 +24,9 @@ export interface RemoteHubOptions {
   readonly kernel: Kernel
   readonly registry: WireRegistry
   /** How the membership sees a node; `undefined`: never heard of. */
-  readonly memberStatus: (node: string) => { readonly status: string; readonly incarnation: number } | undefined
+  readonly memberStatus: (
+    node: string,
+  ) => { readonly status: string; readonly incarnation: number } | undefined
   /** A ref to an actor here, by what a ref from elsewhere says of it. */
   readonly localRef: (path: string, uid: number | undefined, protocol: Protocol) => Ref
   readonly entityRef: (name: string, key: string, protocol: Protocol) => Ref
@@ -107,7 +109,10 @@ export class RemoteHub {
       !(uid === null || isCount(uid)) ||
       typeof protocolName !== 'string'
     ) {
-      throw new ActorError('CLUSTER_BAD_REF', 'A ref must have a node, an incarnation, a path, a uid and a protocol')
+      throw new ActorError(
+        'CLUSTER_BAD_REF',
+        'A ref must have a node, an incarnation, a path, a uid and a protocol',
+      )
     }
     const protocol = this.#options.registry.protocol(protocolName) ?? this.#unknownProtocol(protocolName)
     if (typeof key === 'string') return this.#options.entityRef(path, key, protocol)
@@ -118,7 +123,14 @@ export class RemoteHub {
       return new GoneRef(kernel, incarnation, path, uid ?? undefined, protocol)
     }
     if (incarnation === 0 || uid === null) {
-      return new RemoteRef(this, node, incarnation === 0 ? undefined : incarnation, path, uid ?? undefined, protocol)
+      return new RemoteRef(
+        this,
+        node,
+        incarnation === 0 ? undefined : incarnation,
+        path,
+        uid ?? undefined,
+        protocol,
+      )
     }
     return this.#boundRef(node, incarnation, path, uid, protocol)
   }

@@ -55,7 +55,12 @@ export class RemoteRef extends Ref {
     const session = this.#hub.session(this.node)
     if (session !== undefined && this.incarnation !== undefined && session.incarnation !== this.incarnation) {
       const text = `Cannot send "${envelope.message.type}" to ${this.path}: its node has restarted since, the actor is gone`
-      return refuse(this, envelope, 'stopped', new ActorStopped(text, { path: this.path, type: envelope.message.type }))
+      return refuse(
+        this,
+        envelope,
+        'stopped',
+        new ActorStopped(text, { path: this.path, type: envelope.message.type }),
+      )
     }
     return sendTo(this.#hub, session, this.node, this.recipient, this, envelope)
   }
@@ -94,7 +99,12 @@ export function sendTo(
   const { call, message, sender } = envelope
   if (session === undefined || session.isClosed) {
     const text = `Cannot send "${message.type}" to ${target.path}: there is no link to node "${node}" (${hub.statusOf(node)})`
-    return refuse(target, envelope, 'node-down', new NodeDown(text, { node, type: message.type, outcome: 'not-sent' }))
+    return refuse(
+      target,
+      envelope,
+      'node-down',
+      new NodeDown(text, { node, type: message.type, outcome: 'not-sent' }),
+    )
   }
   const wire = wireProtocolOf(target.protocol)
   let problem: Unsendable | 'full' | undefined
@@ -114,10 +124,16 @@ export function sendTo(
     const text = `Cannot send "${message.type}" to ${target.path}: the outbound queue to node "${node}" is full; wait for ref.room()`
     return refuse(target, envelope, 'link-full', new LinkFull(text, { node, type: message.type }))
   }
-  const mend = problem.reason === 'too-large' ? '; send less at a time, or raise frameBytesMax on all nodes' : ''
+  const mend =
+    problem.reason === 'too-large' ? '; send less at a time, or raise frameBytesMax on all nodes' : ''
   const text = `Cannot send "${message.type}" to ${target.path}: the message ${problem.problem}${mend}`
   if (call === null) hub.kernel.log.error({ path: target.path, type: message.type }, text)
-  return refuse(target, envelope, 'invalid', new InvalidMessage(text, { path: target.path, type: message.type }))
+  return refuse(
+    target,
+    envelope,
+    'invalid',
+    new InvalidMessage(text, { path: target.path, type: message.type }),
+  )
 }
 
 const noChain = Object.freeze([])
