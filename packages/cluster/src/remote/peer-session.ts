@@ -46,8 +46,8 @@ import { wireProtocolOf, type WireRegistry } from './wire-registry.ts'
 
 /** Envelopes after which a batch leaves without waiting for the end of the turn. */
 const flushEnvelopes = 512
-/** And asks. */
-const flushAsks = 32
+/** Fewer asks than this are not worth a frame before the end of the turn. */
+const flushAsksLeast = 24
 /** And bytes, whichever comes first. */
 const flushBytes = 65_536
 /** Asks that may wait for one peer at a time. More fail with `CLUSTER_LINK_FULL`; a peer that sends more is cut off. */
@@ -253,8 +253,9 @@ export class PeerSession implements AskCarrier, FrameSink, Sender, Watcher {
     this.#asks.set(askId, call)
     call.carrier = this
     call.carrierId = askId
-    // Whoever asks much wants answers: the peer begins on the first of them while the rest is being written.
-    if (++this.#unflushedAsks >= flushAsks) this.flush()
+    // Half of all open asks leave at once: the peer works on them while the rest is being written (bench: remote-ask-64).
+    const unflushed = ++this.#unflushedAsks
+    if (unflushed >= flushAsksLeast && unflushed * 2 >= this.#asks.size) this.flush()
     else this.#appended()
     return undefined
   }

@@ -108,6 +108,8 @@ const KEEP_ALIVE_TIMEOUT_MS = 5_000
 
 /** The status of a WebSocket close frame that carries one of our codes as its text. */
 const STATUS_CODED = 4_000
+/** A reaction to it is the cheapest microtask. */
+const settled = Promise.resolve()
 /** Frames from this size on are not held back until the end of the turn. */
 const CORK_BYTES_MOST = 1_024
 const STATUS_NOT_BINARY = 1_003
@@ -504,7 +506,7 @@ class WebSocketLink implements Link {
     if (!this.#isCorked && bytes < CORK_BYTES_MOST) {
       this.#isCorked = true
       this.#socket.cork()
-      queueMicrotask(this.#uncork)
+      void settled.then(this.#uncork)
     }
     this.#webSocket.send(frame, SEND_OPTIONS, this.#afterWrite)
     return 'ok'

@@ -26,6 +26,9 @@ export const sliceMessagesMax = 16_000
 /** And the time, whichever comes first. Read once per `clockEvery` messages. */
 export const sliceMs = 4
 const clockEvery = 256
+/** So many looks at the clock, each so soon after the one before, and the time is kept for the turn. */
+const looksUntilKept = 48
+const looksApartMs = 0.02
 /** Sends after which the sender's turn ends: senders pay, so mailboxes stay short and messages die young. */
 export const turnSendsMax = 512
 
@@ -119,14 +122,15 @@ export class Kernel {
   #nowMs = 0
   /** No time is kept: each look at the clock is exact and costs nothing (virtual time). */
   readonly #exact: boolean
+  #looksInRow = 0
   /** Due after the sockets that are ready now. While it is due, `#nowMs` is of this turn of the event loop. */
   #loopEnd: Timer | null = null
   #inSlice = false
   #sliceStartMs = 0
   #sliceLeft = 0
   /**
-   * Timers and sockets had their turn. A pump that ran dry does not prove that: actors that only ever await go from
-   * microtask to microtask, so the slice goes on where it was.
+   * Timers and sockets surely had their turn. A pump that ran dry does not prove that: actors that only ever await go
+   * from microtask to microtask, so the slice goes on where it was. At worst that is one yield too many.
    */
   #yielded = true
   #closed = false
@@ -182,7 +186,7 @@ export class Kernel {
    */
   loopNow(): number {
     if (this.#exact) return this.clock.monotonicMs()
-    if (this.#loopEnd === null) this.#beginLoop()
+    if (this.#loopEnd === null) this.#lookOrKeep()
     return this.#nowMs
   }
 
@@ -192,9 +196,16 @@ export class Kernel {
     else this.wheel.arrive(entry)
   }
 
-  #beginLoop(): void {
+  /**
+   * Looks at the clock. Once looks come thick and fast, the time is kept until the turn of the event loop is over: what
+   * tells its end costs as much as some tens of looks, and would make every quiet turn longer (bench: round-trip-2p).
+   */
+  #lookOrKeep(): void {
+    const beforeMs = this.#nowMs
     this.#look()
-    this.#yielded = true
+    this.#looksInRow = this.#nowMs - beforeMs < looksApartMs ? this.#looksInRow + 1 : 0
+    if (this.#looksInRow < looksUntilKept) return
+    this.#looksInRow = 0
     this.#loopEnd = this.platform.scheduler.afterLoop(this.#endLoop)
   }
 
@@ -243,7 +254,7 @@ export class Kernel {
     if (this.#closed) return
     this.#inSlice = true
     if (this.#exact) this.#look()
-    else if (this.#loopEnd === null) this.#beginLoop()
+    else if (this.#loopEnd === null) this.#lookOrKeep()
     if (this.#yielded) {
       this.#yielded = false
       this.#sliceStartMs = this.#nowMs

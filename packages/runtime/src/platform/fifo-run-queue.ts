@@ -9,8 +9,12 @@ export function fifoRunQueue(pump: () => void): RunQueue {
   return new FifoRunQueue(pump)
 }
 
-/** A reaction to a settled promise is the cheapest microtask: `queueMicrotask` adds an async resource (bench: ask-1). */
 const settled = Promise.resolve()
+
+/** A reaction to a settled promise is the cheapest microtask: `queueMicrotask` adds an async resource (bench: ask-1). */
+export function afterTurn(task: () => void): void {
+  void settled.then(task)
+}
 
 class FifoRunQueue implements RunQueue {
   readonly #pump: () => void
@@ -38,7 +42,7 @@ class FifoRunQueue implements RunQueue {
     }
     if (!this.#due) {
       this.#due = true
-      void settled.then(this.#pump)
+      afterTurn(this.#pump)
     }
   }
 
@@ -58,7 +62,7 @@ class FifoRunQueue implements RunQueue {
   }
 
   idle(): void {
-    if (this.#head !== null || this.#systemHead !== null) void settled.then(this.#pump)
+    if (this.#head !== null || this.#systemHead !== null) afterTurn(this.#pump)
     else this.#due = false
   }
 

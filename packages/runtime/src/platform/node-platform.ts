@@ -3,7 +3,7 @@
  */
 import { randomBytes, randomFillSync } from 'node:crypto'
 import { hostname } from 'node:os'
-import { fifoRunQueue } from './fifo-run-queue.ts'
+import { afterTurn, fifoRunQueue } from './fifo-run-queue.ts'
 import { pinoLogger } from './log.ts'
 import type { Logger, LogLevel } from './log.ts'
 import type { Clock, Host, Platform, Timer } from './platform.ts'
@@ -49,7 +49,7 @@ export function nodePlatform(options: NodePlatformOptions = {}): Platform {
     clock: nodeClock,
     random: seededRandom(options.seed ?? randomBytes(16).toString('hex')),
     secureBytes: (count) => randomFillSync(new Uint8Array(count)),
-    scheduler: { makeRunQueue: fifoRunQueue, afterTurn: queueMicrotask, afterLoop },
+    scheduler: { makeRunQueue: fifoRunQueue, afterTurn, afterLoop },
     openStore: options.openStore ?? refuseStore,
     log: options.log ?? pinoLogger({ level: levelFromEnvironment(process.env['UNDERSTUDY_LOG']) }),
     host: nodeHost(options.name ?? hostname()),
