@@ -11,7 +11,14 @@ import Type from 'typebox'
 import { timed } from '../harness/probe.ts'
 import { figureSample, percentile, type Sample } from '../harness/sample.ts'
 import { FLOOD_BATCH, IN_FLIGHT } from '../harness/workload.ts'
-import { Adder, ADDER_PATH, PARTNER_NAME, Tally, TALLY_PATH, type PartnerReport } from './understudy-remote.ts'
+import {
+  Adder,
+  ADDER_PATH,
+  PARTNER_NAME,
+  Tally,
+  TALLY_PATH,
+  type PartnerReport,
+} from './understudy-remote.ts'
 
 interface Pair {
   readonly node: ClusterNode

@@ -98,7 +98,10 @@ const player = actor(Player, (ctx, seat: Seat) => ({
   },
 }))
 
-async function seatPlayers(size: number, finish: () => void): Promise<readonly ActorRef<typeof Player.messages>[]> {
+async function seatPlayers(
+  size: number,
+  finish: () => void,
+): Promise<readonly ActorRef<typeof Player.messages>[]> {
   const running = await start()
   const seats = Array.from({ length: size }, (): Seat => ({ peer: undefined, finish }))
   const players = seats.map((seat) => running.spawn(fresh('player'), player, seat))
@@ -335,7 +338,10 @@ async function bytes(n: number): Promise<Sample> {
     n,
     () =>
       new Promise<void>((resolve) => {
-        const parent = running.spawn(fresh('parent'), watchfulKeeper, { count: n, started: countdown(n, resolve) })
+        const parent = running.spawn(fresh('parent'), watchfulKeeper, {
+          count: n,
+          started: countdown(n, resolve),
+        })
         parents.push(parent)
         parent.tell({ type: 'begin' })
       }),

@@ -581,6 +581,10 @@ void test('S8.2 RUNTIME_INVALID_MESSAGE and RUNTIME_UNKNOWN_MESSAGE name the fie
       code: 'RUNTIME_UNKNOWN_MESSAGE',
       message: 'Cannot send "subtract" to /user/a: it takes only poke, number, add, introduce',
     })
+    await t.rejects(loose.ask({ type: 'poke', count: 1 }), {
+      code: 'RUNTIME_UNKNOWN_MESSAGE',
+      message: 'Cannot ask "poke" of /user/a: it is a message without an answer; use tell',
+    })
     for (const type of ['secret', 'toString', 'constructor', '__proto__', 7, undefined]) {
       await meets(t, 'RUNTIME_UNKNOWN_MESSAGE', loose.ask({ type }))
     }

@@ -311,3 +311,11 @@ function fetched(address: string, path: string): Promise<string> {
     }).on('error', reject)
   })
 }
+
+void test('Transport.dial: a name that means no address fails with CLUSTER_DIAL_FAILED and says so', async (t) => {
+  // RFC 6761: .invalid never resolves, and asking for it leaves no machine.
+  await t.rejects(webSocketTransport().dial(nodeAddress('ws://host.invalid:7001')), {
+    code: 'CLUSTER_DIAL_FAILED',
+    message: /Cannot dial "ws:\/\/host\.invalid:7001"/,
+  })
+})

@@ -8,7 +8,12 @@ export { murmur3, murmur3Bytes } from './placement/hash.ts'
 export { HashRing, type RingMember } from './placement/hash-ring.ts'
 export { LinkFull, NodeDown, NodeStartError } from './remote/cluster-error.ts'
 export { nodeAddress, type NodeAddress } from './transport/address.ts'
-export { memoryNetwork, memoryTransport, type MemoryNetwork, type MemoryNetworkOptions } from './transport/memory.ts'
+export {
+  memoryNetwork,
+  memoryTransport,
+  type MemoryNetwork,
+  type MemoryNetworkOptions,
+} from './transport/memory.ts'
 export { webSocketTransport, type HttpHandler, type WebSocketTransportOptions } from './transport/server.ts'
 export { TransportError, type TransportErrorCode } from './transport/transport-error.ts'
 export type {

@@ -44,7 +44,15 @@ export type {
   Strategy,
   SupervisionOptions,
 } from './actor/child-spec.ts'
-export type { ActorContext, CurrentCall, DeferHook, Later, LaterReply, SelfMessage, Stashed } from './actor/context.ts'
+export type {
+  ActorContext,
+  CurrentCall,
+  DeferHook,
+  Later,
+  LaterReply,
+  SelfMessage,
+  Stashed,
+} from './actor/context.ts'
 export type { DeadLetterReason } from './actor/dead-letter.ts'
 export type { StopMode } from './actor/family.ts'
 export type { Isolation } from './actor/isolation.ts'
@@ -68,7 +76,14 @@ export {
   type TellKeys,
   type TellMessage,
 } from './actor/protocol.ts'
-export { client, type ActorRef, type AnyActorRef, type AskOptions, type Client, type RoomOptions } from './actor/ref.ts'
+export {
+  client,
+  type ActorRef,
+  type AnyActorRef,
+  type AskOptions,
+  type Client,
+  type RoomOptions,
+} from './actor/ref.ts'
 export { service, type ServiceBinding, type ServiceKey } from './actor/service.ts'
 export type { Timers } from './actor/timers.ts'
 export type { EndReason } from './actor/watch.ts'

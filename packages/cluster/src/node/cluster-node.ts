@@ -78,7 +78,7 @@ export interface ClusterNode extends AsyncDisposable {
   readonly name: string
   /** Grows with every start. */
   readonly incarnation: number
-  /** Where it listens, with the port that was chosen. */
+  /** Where others dial it: `advertise`, or where it listens, with the port that was chosen. */
   readonly address: string
   readonly system: ActorSystem
   readonly events: EventStream<ClusterEvents>
@@ -233,7 +233,7 @@ class ClusterNodeImpl implements ClusterNode {
   }
 
   get address(): string {
-    return this.#listener?.address ?? this.#checked.listen
+    return this.#checked.advertise ?? this.#listener?.address ?? this.#checked.listen
   }
 
   /** Opens the port and begins to look for the others. */
@@ -497,9 +497,9 @@ class ClusterNodeImpl implements ClusterNode {
     if (this.#closing) return
     const previous = this.#incarnation
     this.#membership?.close()
-    for (const linkId of [...this.#links.keys()]) this.#closeLink(linkId, 'CLUSTER_NODE_REJOINS')
+    for (const linkId of [...this.#links.keys()]) this.#closeLink(linkId, 'CLUSTER_NODE_LEFT')
     // Those that shake hands do so in the name of the old life.
-    for (const link of this.#unended) link.close('CLUSTER_NODE_REJOINS')
+    for (const link of this.#unended) link.close('CLUSTER_NODE_LEFT')
     const { clock, log } = this.#kernel
     this.#incarnation = Math.max(previous + 1, this.#highestSeen + 1, Math.floor(clock.wallMs()))
     this.#kernel.nodeIncarnation = this.#incarnation

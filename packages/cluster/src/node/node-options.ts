@@ -15,6 +15,11 @@ export interface NodeOptions extends SystemOptions {
   readonly name: string
   /** Where to listen, such as `ws://127.0.0.1:7001`; port 0 takes any free one. Anything but loopback needs a `secret`. */
   readonly listen: string
+  /**
+   * Where others can dial this node, when that is not where it listens: behind a wildcard, a port mapping, a name.
+   * @default the address it listens on
+   */
+  readonly advertise?: string | undefined
   /** Addresses of other nodes. One's own among them is ignored, so all nodes can have the same list. @default [] */
   readonly seeds?: readonly string[] | undefined
   /** Nodes of another cluster name are refused. 1 to 128 characters. @default 'understudy' */
@@ -61,6 +66,7 @@ export const nodeDefaults = Object.freeze({
 
 export interface CheckedNodeOptions {
   readonly listen: NodeAddress
+  readonly advertise: NodeAddress | undefined
   readonly seeds: readonly NodeAddress[]
   readonly entities: readonly EntityKind[]
 }
@@ -110,9 +116,18 @@ export function checkNodeOptions(options: NodeOptions): CheckedNodeOptions {
       { listen },
     )
   }
+  const advertise =
+    options.advertise === undefined ? undefined : dialAddress(cannot, 'advertise', options.advertise)
+  const { host } = parseAddress(listen)
+  if (advertise === undefined && (host === '0.0.0.0' || host === '::' || host === '[::]')) {
+    throw new TypeError(
+      `${cannot} on "${listen}": others cannot dial a wildcard; give "advertise", such as ws://10.0.0.7:7001`,
+    )
+  }
   return {
     listen,
-    seeds: (options.seeds ?? []).map((seed) => seedAddress(cannot, seed)),
+    advertise,
+    seeds: (options.seeds ?? []).map((seed) => dialAddress(cannot, 'seed', seed)),
     entities: checkEntities(cannot, options.entities ?? []),
   }
 }
@@ -124,12 +139,12 @@ function checkText(cannot: string, option: string, value: string | undefined): v
   throw new RangeError(`${cannot}: "${option}" must have 1 to 128 characters, got ${value.length}`)
 }
 
-function seedAddress(cannot: string, seed: string): NodeAddress {
-  const address = nodeAddress(seed)
+function dialAddress(cannot: string, option: string, given: string): NodeAddress {
+  const address = nodeAddress(given)
   if (parseAddress(address).port !== 0) return address
   throw new TransportError(
     'CLUSTER_BAD_ADDRESS',
-    `${cannot}: seed "${seed}" has port 0, where nobody can be dialled; give the port that the other node listens on`,
+    `${cannot}: ${option} "${given}" has port 0, where nobody can be dialled; give the port that is listened on`,
   )
 }
 

@@ -55,7 +55,12 @@ export class ActorError extends Error {
   readonly details: Readonly<Record<string, unknown>>
   readonly [brand] = true
 
-  constructor(code: string, message: string, details: Readonly<Record<string, unknown>> = {}, cause?: unknown) {
+  constructor(
+    code: string,
+    message: string,
+    details: Readonly<Record<string, unknown>> = {},
+    cause?: unknown,
+  ) {
     super(message, cause === undefined ? undefined : { cause })
     this.code = code
     this.details = details

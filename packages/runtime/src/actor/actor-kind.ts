@@ -44,9 +44,20 @@ export class ActorKind {
   readonly levels: readonly number[] | null
   readonly keepChildren: boolean
   readonly strategy: Strategy
-  readonly intensity: { readonly restarts: number; readonly withinMs: number; readonly per: 'supervisor' | 'child' }
+  readonly intensity: {
+    readonly restarts: number
+    readonly withinMs: number
+    readonly per: 'supervisor' | 'child'
+  }
   readonly log: Logger
-  readonly counters: KindCounters = { spawned: 0, living: 0, restarts: 0, messages: 0, deadLetters: 0, crashes: 0 }
+  readonly counters: KindCounters = {
+    spawned: 0,
+    living: 0,
+    restarts: 0,
+    messages: 0,
+    deadLetters: 0,
+    crashes: 0,
+  }
 
   constructor(definition: AnyDefinition, isolation: Isolation, log: Logger) {
     const { options, own, setup, children } = definition.body
@@ -62,7 +73,9 @@ export class ActorKind {
     this.overflow = options.mailbox?.overflow ?? 'reject'
     this.lowWater =
       options.mailbox?.lowWater ??
-      (this.messagesMax === Number.POSITIVE_INFINITY ? mailboxWarnAt / 2 : Math.max(1, Math.floor(this.messagesMax / 2)))
+      (this.messagesMax === Number.POSITIVE_INFINITY
+        ? mailboxWarnAt / 2
+        : Math.max(1, Math.floor(this.messagesMax / 2)))
     this.stashMax = options.stashMax ?? stashMaxDefault
     this.handlerTimeoutMs = options.handlerTimeoutMs ?? Number.POSITIVE_INFINITY
     this.concurrent =

@@ -5,7 +5,13 @@
 import type { TSchema } from 'typebox'
 import type { ChildOptions, SupervisionOptions } from './child-spec.ts'
 import type { ActorContext, Later } from './context.ts'
-import { checkMessageNames, type MessageDefs, type MessageOf, type Protocol, type ReplyOf } from './protocol.ts'
+import {
+  checkMessageNames,
+  type MessageDefs,
+  type MessageOf,
+  type Protocol,
+  type ReplyOf,
+} from './protocol.ts'
 
 /** What a handler of message `K` returns: nothing, or the reply, or a promise of it, or `ctx.call().later()`. */
 export type HandlerResult<D> = D extends { readonly kind: 'tell' }
@@ -109,7 +115,9 @@ export function actor<M extends MessageDefs, O extends MessageDefs, I>(
 ): Definition<M, I> {
   const options: ActorOptions<MessageDefs> = typeof optionsOrSetup === 'function' ? {} : optionsOrSetup
   // From here on a definition has no types: the runtime calls `setup` with what it was spawned with.
-  const run = (typeof optionsOrSetup === 'function' ? optionsOrSetup : setup) as DefinitionBody['setup'] | undefined
+  const run = (typeof optionsOrSetup === 'function' ? optionsOrSetup : setup) as
+    | DefinitionBody['setup']
+    | undefined
   const name = options.name ?? protocol.name
   if (typeof run !== 'function') {
     throw new TypeError(`Cannot define actor "${name}": the last argument must be the setup function`)

@@ -196,7 +196,8 @@ export function findCycle(target: Cell, call: Call): readonly CallLink[] | undef
     if (asker === target && askerEnvelope !== null && target.current === askerEnvelope) return callChain(call)
     const remote: readonly CallLink[] = current.remoteChain
     for (const link of remote) {
-      if (link.uid === target.uid && link.node === target.kernel.nodeName && target.isHeld) return callChain(call)
+      if (link.uid === target.uid && link.node === target.kernel.nodeName && target.isHeld)
+        return callChain(call)
     }
     current = askerEnvelope === null ? null : askerEnvelope.call
   }
@@ -210,7 +211,12 @@ export function callChain(call: Call): readonly CallLink[] {
   while (current !== null && links.length < callChainMax) {
     const { asker, askerEnvelope }: Call = current
     if (asker !== null && askerEnvelope !== null) {
-      links.push({ node: asker.kernel.nodeName, uid: asker.uid, path: asker.path, messageType: current.messageType })
+      links.push({
+        node: asker.kernel.nodeName,
+        uid: asker.uid,
+        path: asker.path,
+        messageType: current.messageType,
+      })
     }
     links.push(...current.remoteChain)
     current = askerEnvelope === null ? null : askerEnvelope.call

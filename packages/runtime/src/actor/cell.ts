@@ -209,7 +209,10 @@ export class Cell extends LocalRef implements Ready {
     if (shutdownMs !== undefined) return shutdownMs
     const childrenMs = this.family?.shutdownMs() ?? 0
     // With goodbyes of its own to say it needs its own share on top.
-    return Math.max(defaultShutdownMs, childrenMs + (this.context?.hasDefers === true ? defaultShutdownMs : 0))
+    return Math.max(
+      defaultShutdownMs,
+      childrenMs + (this.context?.hasDefers === true ? defaultShutdownMs : 0),
+    )
   }
 
   makeRare(): Rare {
@@ -249,7 +252,8 @@ export class Cell extends LocalRef implements Ready {
       accepted = passed
     }
     // Only who is held by a message can be part of a cycle.
-    if (accepted.call !== null && this.current !== null && this.#refuseCycle(accepted, accepted.call)) return false
+    if (accepted.call !== null && this.current !== null && this.#refuseCycle(accepted, accepted.call))
+      return false
     return this.append(accepted)
   }
 
@@ -381,7 +385,12 @@ export class Cell extends LocalRef implements Ready {
     let before: Envelope | null = null
     for (let envelope = this.#head; envelope !== null; before = envelope, envelope = envelope.next) {
       if (!isDroppable(envelope)) continue
-      if (victim !== null && levels !== null && this.#levelOf(envelope, levels) <= this.#levelOf(victim, levels)) continue
+      if (
+        victim !== null &&
+        levels !== null &&
+        this.#levelOf(envelope, levels) <= this.#levelOf(victim, levels)
+      )
+        continue
       victim = envelope
       beforeVictim = before
       if (levels === null) break
@@ -413,12 +422,22 @@ export class Cell extends LocalRef implements Ready {
       this.#refuseMessage(envelope, new Refusal('RUNTIME_UNKNOWN_MESSAGE', text, 'type'))
       return null
     }
-    const passed = kernel.guard.pass(kind.messages, this.path, envelope.message, kernel.isolation)
+    let passed = kernel.guard.pass(kind.messages, this.path, envelope.message, kernel.isolation)
+    if (
+      !(passed instanceof Refusal) &&
+      envelope.call !== null &&
+      kind.messages[passed.type]?.kind === 'tell'
+    ) {
+      const text = `Cannot ask "${passed.type}" of ${this.path}: it is a message without an answer; use tell`
+      passed = new Refusal('RUNTIME_UNKNOWN_MESSAGE', text, 'type')
+    }
     if (passed instanceof Refusal) {
       this.#refuseMessage(envelope, passed)
       return null
     }
-    return passed === envelope.message ? envelope : new Envelope(passed, envelope.sender, envelope.call, envelope.kind)
+    return passed === envelope.message
+      ? envelope
+      : new Envelope(passed, envelope.sender, envelope.call, envelope.kind)
   }
 
   #refuseMessage(envelope: Envelope, refusal: Refusal): void {
@@ -458,9 +477,16 @@ export class Cell extends LocalRef implements Ready {
       const details = { path: this.path, type: envelope.message.type }
       const about = `"${envelope.message.type}" to ${this.path}`
       if (reason === 'overflow' || reason === 'stash-overflow') {
-        call.fail(new MailboxFull(`Cannot ask ${about}: its mailbox is full (${this.kind.messagesMax})`, details))
+        call.fail(
+          new MailboxFull(`Cannot ask ${about}: its mailbox is full (${this.kind.messagesMax})`, details),
+        )
       } else {
-        call.fail(new ActorStopped(`Cannot ask ${about}: it has ${reason === 'stopping' ? 'begun to stop' : 'stopped'}`, details))
+        call.fail(
+          new ActorStopped(
+            `Cannot ask ${about}: it has ${reason === 'stopping' ? 'begun to stop' : 'stopped'}`,
+            details,
+          ),
+        )
       }
     }
     let letter = envelope
@@ -495,7 +521,8 @@ export class Cell extends LocalRef implements Ready {
     }
     const left = this.#drain()
     const { rare } = this
-    if (rare !== null && rare.receiveTimeout !== null) rare.receiveTimeout.lastMessageMs = kernel.clock.monotonicMs()
+    if (rare !== null && rare.receiveTimeout !== null)
+      rare.receiveTimeout.lastMessageMs = kernel.clock.monotonicMs()
     if (this.#state === inTurn) {
       this.#state = 0
       if (this.#head !== null) {
@@ -648,7 +675,12 @@ export class Cell extends LocalRef implements Ready {
     const rare = this.makeRare()
     rare.awaitingSinceMs = kernel.loopNow()
     if (kind.handlerTimeoutMs !== Number.POSITIVE_INFINITY) {
-      rare.handlerDeadline = new HandlerDeadline(this, envelope, type, rare.awaitingSinceMs + kind.handlerTimeoutMs)
+      rare.handlerDeadline = new HandlerDeadline(
+        this,
+        envelope,
+        type,
+        rare.awaitingSinceMs + kind.handlerTimeoutMs,
+      )
       kernel.arm(rare.handlerDeadline)
     }
     promise.then(
@@ -661,7 +693,13 @@ export class Cell extends LocalRef implements Ready {
     else this.schedule()
   }
 
-  #settled(envelope: Envelope, type: string, context: ActorContextImpl, failed: boolean, value: unknown): void {
+  #settled(
+    envelope: Envelope,
+    type: string,
+    context: ActorContextImpl,
+    failed: boolean,
+    value: unknown,
+  ): void {
     if (this.current !== envelope || this.context !== context) {
       // An abandoned handler has come to its end: nobody waits for it, and its effects were fenced.
       this.kernel.counters.staleEffects++
@@ -691,7 +729,8 @@ export class Cell extends LocalRef implements Ready {
       rare.ending.advance()
       return
     }
-    if (this.#head === null && this.status === CellStatus.draining && this.#state === 0) this.stop('stop', undefined)
+    if (this.#head === null && this.status === CellStatus.draining && this.#state === 0)
+      this.stop('stop', undefined)
     else this.schedule()
     this.#openRooms(rare)
   }
@@ -716,7 +755,8 @@ export class Cell extends LocalRef implements Ready {
       this.current = envelope
       try {
         const handler = this.handlers[message.type]
-        const result = handler === undefined ? this.#unknown(envelope, message) : handler.call(this.handlers, message)
+        const result =
+          handler === undefined ? this.#unknown(envelope, message) : handler.call(this.handlers, message)
         if (isThenable(result)) {
           this.makeRare().concurrent++
           if (call !== null) context.owe(call)
@@ -878,19 +918,24 @@ export class Cell extends LocalRef implements Ready {
   #caught(thrown: unknown, envelope: Envelope, type: string, context: ActorContextImpl): boolean {
     const { call } = envelope
     if (thrown instanceof Rejection) {
-      if (call === null) this.kernel.log.debug({ path: this.path, type, reason: thrown.reason }, 'a tell was refused')
+      if (call === null)
+        this.kernel.log.debug({ path: this.path, type, reason: thrown.reason }, 'a tell was refused')
       else call.fail(new Rejected(thrown.reason, thrown.data, { path: this.path, type }))
       return true
     }
     const error = toError(thrown)
     if (error.name === 'AbortError' && this.status >= CellStatus.suspended && context.isAborted) {
-      call?.fail(new ActorStopped(`${this.path} stopped while it handled "${type}"`, { path: this.path, type }))
+      call?.fail(
+        new ActorStopped(`${this.path} stopped while it handled "${type}"`, { path: this.path, type }),
+      )
       return true
     }
     if (call !== null && !call.settled) {
       // Between nodes an error is its message, never its stack.
       const details = { path: this.path, type, error: error.message }
-      call.fail(new ActorCrashed(`${this.path} crashed while it handled "${type}": ${error.message}`, details))
+      call.fail(
+        new ActorCrashed(`${this.path} crashed while it handled "${type}": ${error.message}`, details),
+      )
     }
     this.#fail({ error, messageType: type, atStart: false })
     return false
@@ -954,7 +999,10 @@ export class Cell extends LocalRef implements Ready {
   /** A failure that supervision has nothing to decide about is still told. */
   #logLost(error: Error, messageType: string | undefined): void {
     const { path } = this
-    this.kernel.log.error({ path, type: messageType, err: error }, `${path} failed while it stopped: ${error.message}`)
+    this.kernel.log.error(
+      { path, type: messageType, err: error },
+      `${path} failed while it stopped: ${error.message}`,
+    )
   }
 
   #clearHandlerDeadline(): void {
@@ -1010,7 +1058,10 @@ export class Cell extends LocalRef implements Ready {
     rare.drainTimer = clock.setTimer(sinceMs + this.deadline, () => {
       const { depth, path } = this
       const ageMs = Math.round(clock.monotonicMs() - sinceMs)
-      log.error({ path, type: this.current?.message.type, depth, ageMs }, `${path} was not drained in ${ageMs} ms: it is stopped`)
+      log.error(
+        { path, type: this.current?.message.type, depth, ageMs },
+        `${path} was not drained in ${ageMs} ms: it is stopped`,
+      )
       this.end('stopped')
     })
     return true
@@ -1019,7 +1070,8 @@ export class Cell extends LocalRef implements Ready {
   /** The actor stops itself. A permanent one is started again by its supervisor, as the next incarnation. */
   leave(mode: StopMode): void {
     const family = this.parent?.family
-    const comesBack = this.policy.restart === 'permanent' && mode !== 'kill' && family !== null && family !== undefined
+    const comesBack =
+      this.policy.restart === 'permanent' && mode !== 'kill' && family !== null && family !== undefined
     if (!comesBack || this.status >= CellStatus.stopping) {
       this.stop(mode, undefined)
       return
@@ -1047,7 +1099,11 @@ export class Cell extends LocalRef implements Ready {
 
   /** Finishes at once when there is nothing to wait for. */
   #goOnEnding(reason: EndReason): void {
-    if (!this.isBusy && (this.family === null || this.family.size === 0) && this.context?.hasDefers !== true) {
+    if (
+      !this.isBusy &&
+      (this.family === null || this.family.size === 0) &&
+      this.context?.hasDefers !== true
+    ) {
       this.finish(reason)
       return
     }
@@ -1112,7 +1168,9 @@ export class Cell extends LocalRef implements Ready {
     this.#state &= ~awaiting
     if (envelope !== null && envelope.call !== null && !envelope.call.settled) {
       const { type } = envelope.message
-      envelope.call.fail(new ActorStopped(`${this.path} ${what} while it handled "${type}"`, { path: this.path, type }))
+      envelope.call.fail(
+        new ActorStopped(`${this.path} ${what} while it handled "${type}"`, { path: this.path, type }),
+      )
     }
   }
 
@@ -1156,7 +1214,8 @@ export class Cell extends LocalRef implements Ready {
     rare.ending = null
     this.#endDrain()
     if (rare.rooms !== null) {
-      for (const waiter of rare.rooms) waiter.reject(new ActorStopped(`${this.path} has stopped`, { path: this.path }))
+      for (const waiter of rare.rooms)
+        waiter.reject(new ActorStopped(`${this.path} has stopped`, { path: this.path }))
       rare.rooms = null
     }
     if (rare.watches !== null) {
@@ -1193,7 +1252,8 @@ export class Cell extends LocalRef implements Ready {
   /** The incarnation that owed the answer is gone. */
   dropLater(call: Call): void {
     const details = { path: this.path, type: call.messageType }
-    if (this.isEnding) call.fail(new ActorStopped(`${this.path} stopped before it answered "${call.messageType}"`, details))
+    if (this.isEnding)
+      call.fail(new ActorStopped(`${this.path} stopped before it answered "${call.messageType}"`, details))
     else call.fail(new ActorCrashed(`${this.path} crashed before it answered "${call.messageType}"`, details))
   }
 
@@ -1281,7 +1341,9 @@ export class Cell extends LocalRef implements Ready {
       const abort = (): void => {
         const { rare } = this
         if (rare !== null && rare.rooms !== null) rare.rooms = rare.rooms.filter((other) => other !== waiter)
-        reject(new Aborted(`Waiting for room at ${this.path} was aborted`, { path: this.path }, signal?.reason))
+        reject(
+          new Aborted(`Waiting for room at ${this.path} was aborted`, { path: this.path }, signal?.reason),
+        )
       }
       const waiter: RoomWaiter = {
         resolve: () => {
@@ -1375,7 +1437,9 @@ function isDroppable(envelope: Envelope): boolean {
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
+  return (
+    typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
+  )
 }
 
 function handlersProblem(handlers: unknown, kind: ActorKind, thorough: boolean): string | undefined {

@@ -46,7 +46,10 @@ export interface Intensity {
 export type Decision = 'restart' | 'stop' | 'escalate' | Backoff
 
 /** An error class, or the `code` of an error; and what to do about it. The first that fits decides. */
-export type ErrorRule = readonly [match: (abstract new (...args: never[]) => unknown) | string, decision: Decision]
+export type ErrorRule = readonly [
+  match: (abstract new (...args: never[]) => unknown) | string,
+  decision: Decision,
+]
 
 /** How one child is kept. */
 export interface ChildOptions {
@@ -105,7 +108,8 @@ export function isActorName(name: string): boolean {
 
 /** @throws {TypeError} `doing`, and what a name must be, if `name` cannot stand in a path */
 export function checkActorName(name: string, doing: string): void {
-  if (!isActorName(name)) throw new TypeError(`${doing}: a name has 1 to 255 characters, without "/", "#" and spaces`)
+  if (!isActorName(name))
+    throw new TypeError(`${doing}: a name has 1 to 255 characters, without "/", "#" and spaces`)
 }
 
 /**
@@ -131,7 +135,9 @@ export function childPolicy(options: ChildOptions | undefined, restart: RestartT
 function checkBackoff(backoff: Backoff): void {
   const { minMs, maxMs, jitter = 0.2 } = backoff
   if (!(minMs > 0) || !(maxMs >= minMs) || maxMs === Number.POSITIVE_INFINITY) {
-    throw new RangeError(`Cannot use backoff { minMs: ${minMs}, maxMs: ${maxMs} }: it must hold 0 < minMs <= maxMs`)
+    throw new RangeError(
+      `Cannot use backoff { minMs: ${minMs}, maxMs: ${maxMs} }: it must hold 0 < minMs <= maxMs`,
+    )
   }
   if (!(jitter >= 0 && jitter <= 1)) {
     throw new RangeError(`Cannot use backoff jitter ${jitter}: it must be between 0 and 1`)

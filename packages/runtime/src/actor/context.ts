@@ -257,7 +257,12 @@ export class ActorContextImpl implements Sender {
     return this.#ask(ref, message, options, current)
   }
 
-  #ask(ref: Ref, message: Message, options: AskOptions | undefined, during: Envelope | null): Promise<unknown> {
+  #ask(
+    ref: Ref,
+    message: Message,
+    options: AskOptions | undefined,
+    during: Envelope | null,
+  ): Promise<unknown> {
     const { cell } = this
     const { kernel } = cell
     if (!this.live) {
@@ -281,7 +286,15 @@ export class ActorContextImpl implements Sender {
         return Promise.reject(new Expired(text, { path: ref.path, type: message.type }))
       }
     }
-    const call = new PendingAsk(kernel, deadlineMs, this, during === null ? null : cell, during, message.type, ref)
+    const call = new PendingAsk(
+      kernel,
+      deadlineMs,
+      this,
+      during === null ? null : cell,
+      during,
+      message.type,
+      ref,
+    )
     return sendAsk(ref, call, message, this, options)
   }
 
@@ -304,7 +317,11 @@ export class ActorContextImpl implements Sender {
     )
   }
 
-  pipe(promise: Promise<unknown>, onValue: (value: unknown) => Message, onError?: (error: unknown) => Message): void {
+  pipe(
+    promise: Promise<unknown>,
+    onValue: (value: unknown) => Message,
+    onError?: (error: unknown) => Message,
+  ): void {
     promise.then(
       (value) => this.#deliverResult(() => onValue(value)),
       (error: unknown) => {
@@ -341,7 +358,10 @@ export class ActorContextImpl implements Sender {
     const { cell } = this
     if (!this.live || cell.isGoing) {
       this.checkLive('spawn')
-      throw new ActorError('RUNTIME_STOPPED', `Cannot spawn "${name}" under ${cell.path}: it is stopping or has stopped`)
+      throw new ActorError(
+        'RUNTIME_STOPPED',
+        `Cannot spawn "${name}" under ${cell.path}: it is stopping or has stopped`,
+      )
     }
     let input: unknown
     let options: ChildOptions | undefined
@@ -361,7 +381,9 @@ export class ActorContextImpl implements Sender {
     }
     const target = child instanceof LocalRef ? child.cell : undefined
     if (target === undefined || target.parent !== cell) {
-      throw illegal(`Cannot stop ${child.path} from ${cell.path}: only its parent, or the system, stops an actor`)
+      throw illegal(
+        `Cannot stop ${child.path} from ${cell.path}: only its parent, or the system, stops an actor`,
+      )
     }
     target.stop(mode, undefined)
   }
@@ -426,7 +448,8 @@ export class ActorContextImpl implements Sender {
 
   #later<R>(envelope: Envelope): LaterReply<R> {
     const { call, message } = envelope
-    if (call === null) throw illegal(`Cannot answer "${message.type}" later: it was told, nobody waits for an answer`)
+    if (call === null)
+      throw illegal(`Cannot answer "${message.type}" later: it was told, nobody waits for an answer`)
     const { cell } = this
     const extras = this.#makeExtras()
     const laters = (extras.laters ??= new Set())
@@ -485,7 +508,9 @@ export class ActorContextImpl implements Sender {
     rare.receiveTimeout = null
     if (timeoutMs === undefined) return
     if (!(timeoutMs > 0) || message === undefined) {
-      throw new RangeError(`Cannot set a receive timeout of ${timeoutMs}: give a time above 0 and the message to send`)
+      throw new RangeError(
+        `Cannot set a receive timeout of ${timeoutMs}: give a time above 0 and the message to send`,
+      )
     }
     this.checkOwnMessage(message, 'receive timeout')
     extras.receiveTimeout = new ReceiveTimeout(this.cell, timeoutMs, message)

@@ -50,7 +50,8 @@ export class MessageGuard {
     this.#validator = createValidator({
       isRef: (value, { protocol, messages }) =>
         value instanceof Ref &&
-        (value.protocol.name === protocol || messages.every((type) => Object.hasOwn(value.protocol.messages, type))),
+        (value.protocol.name === protocol ||
+          messages.every((type) => Object.hasOwn(value.protocol.messages, type))),
     })
   }
 
@@ -81,11 +82,21 @@ export class MessageGuard {
     }
     const mismatch = this.#checksOf(messages, owner, type).message(message)
     if (mismatch === undefined) return undefined
-    return new Refusal('RUNTIME_INVALID_MESSAGE', `Cannot send "${type}" to ${owner}: ${words(mismatch)}`, mismatch.path)
+    return new Refusal(
+      'RUNTIME_INVALID_MESSAGE',
+      `Cannot send "${type}" to ${owner}: ${words(mismatch)}`,
+      mismatch.path,
+    )
   }
 
   /** Checks and isolates the reply to a message of type `type`. */
-  passReply(messages: MessageDefs, owner: string, type: string, reply: unknown, isolation: Isolation): unknown {
+  passReply(
+    messages: MessageDefs,
+    owner: string,
+    type: string,
+    reply: unknown,
+    isolation: Isolation,
+  ): unknown {
     const mismatch = this.#checksOf(messages, owner, type).reply?.(reply)
     if (mismatch !== undefined) {
       return new Refusal(

@@ -35,7 +35,12 @@ export const turnSendsMax = 512
 /** What the system does for its cells. */
 export interface KernelHooks {
   readonly makeFamily: (parent: Cell) => Family
-  readonly deadLetter: (envelope: Envelope, reason: DeadLetterReason, kind: ActorKind | undefined, path: string) => void
+  readonly deadLetter: (
+    envelope: Envelope,
+    reason: DeadLetterReason,
+    kind: ActorKind | undefined,
+    path: string,
+  ) => void
   /** The root's child failed beyond what supervision could bear. */
   readonly rootFailed: (failure: Failure) => void
   readonly started: (cell: Cell) => void

@@ -56,10 +56,12 @@ export type PayloadOf<D> = D extends { readonly [payloadType]: (payload: infer P
 export type ReplyOf<D> = D extends { readonly [replyType]: infer R } ? R : never
 
 /** The names of the messages that are told. */
-export type TellKeys<M> = { [K in keyof M]: M[K] extends { readonly kind: 'tell' } ? K : never }[keyof M] & string
+export type TellKeys<M> = { [K in keyof M]: M[K] extends { readonly kind: 'tell' } ? K : never }[keyof M] &
+  string
 
 /** The names of the messages that are asked. */
-export type AskKeys<M> = { [K in keyof M]: M[K] extends { readonly kind: 'ask' } ? K : never }[keyof M] & string
+export type AskKeys<M> = { [K in keyof M]: M[K] extends { readonly kind: 'ask' } ? K : never }[keyof M] &
+  string
 
 /** One message as it is sent: a plain object with its `type` and its fields. */
 export type MessageOf<M, K extends keyof M & string> = { readonly type: K } & PayloadOf<M[K]>
@@ -91,10 +93,15 @@ type StaticFields<P extends TProperties> = keyof P extends never ? unknown : Sta
  *
  * @throws {TypeError} if a field is named `type` (the message's own name stands there) or is not a schema
  */
-export function tell<P extends TProperties = {}>(fields?: P, options?: MessageOptions): Tell<StaticFields<P>> {
-  return Object.freeze({ kind: 'tell', lane: options?.lane ?? 'data', schema: payloadSchema(fields ?? {}) }) as Tell<
-    StaticFields<P>
-  >
+export function tell<P extends TProperties = {}>(
+  fields?: P,
+  options?: MessageOptions,
+): Tell<StaticFields<P>> {
+  return Object.freeze({
+    kind: 'tell',
+    lane: options?.lane ?? 'data',
+    schema: payloadSchema(fields ?? {}),
+  }) as Tell<StaticFields<P>>
 }
 
 /**
@@ -123,7 +130,11 @@ export function ask(
 }
 
 /** Names that a message cannot have: they are found on every JavaScript object, or look like a promise. */
-const reservedNames: ReadonlySet<string> = new Set([...Object.getOwnPropertyNames(Object.prototype), 'then', 'type'])
+const reservedNames: ReadonlySet<string> = new Set([
+  ...Object.getOwnPropertyNames(Object.prototype),
+  'then',
+  'type',
+])
 const namePattern = /^[A-Za-z][A-Za-z0-9_-]{0,62}$/
 
 /**
@@ -166,7 +177,8 @@ export function refOf<M extends MessageDefs>(target: Protocol<M>): TUnsafe<Actor
 function payloadSchema(fields: TProperties): PayloadSchema {
   const required: string[] = []
   for (const [name, schema] of Object.entries(fields)) {
-    if (name === 'type') throw new TypeError('Cannot create a message with a field "type": its name stands there')
+    if (name === 'type')
+      throw new TypeError('Cannot create a message with a field "type": its name stands there')
     if (typeof schema !== 'object' || schema === null) {
       throw new TypeError(`Cannot create a message: field "${name}" must be a schema, got ${typeof schema}`)
     }

@@ -134,7 +134,9 @@ export function checkAskOptions(options: AskOptions | undefined): Error | undefi
     return new RangeError(`Cannot ask with timeoutMs ${timeoutMs}: it must be 0 or more milliseconds`)
   }
   if (timeoutMs === Number.POSITIVE_INFINITY && options?.signal === undefined) {
-    return new RangeError('Cannot ask with timeoutMs Infinity and no signal: give a signal that ends the wait')
+    return new RangeError(
+      'Cannot ask with timeoutMs Infinity and no signal: give a signal that ends the wait',
+    )
   }
   return undefined
 }
@@ -158,7 +160,10 @@ export function failCall(envelope: Envelope, makeError: () => ActorError): void 
   if (envelope.call !== null && !envelope.call.settled) envelope.call.fail(makeError())
 }
 
-const clients = new WeakMap<Protocol, (ref: Ref, ask: AskFunction | null, tell: TellFunction | null) => unknown>()
+const clients = new WeakMap<
+  Protocol,
+  (ref: Ref, ask: AskFunction | null, tell: TellFunction | null) => unknown
+>()
 type AskFunction = (ref: Ref, message: Message, options?: AskOptions) => Promise<unknown>
 type TellFunction = (ref: Ref, message: Message) => boolean
 
@@ -190,7 +195,9 @@ interface ClientState {
   readonly [tellKey]: TellFunction | null
 }
 
-function clientFactory(protocol: Protocol): (ref: Ref, ask: AskFunction | null, tell: TellFunction | null) => unknown {
+function clientFactory(
+  protocol: Protocol,
+): (ref: Ref, ask: AskFunction | null, tell: TellFunction | null) => unknown {
   const prototype = {}
   for (const [type, definition] of Object.entries(protocol.messages)) {
     const { schema } = definition as { readonly schema?: PayloadSchema }

@@ -95,7 +95,9 @@ export class TimersImpl implements Timers<Message> {
 
   #start(key: string, delayMs: number, message: Message, intervalMs: number): void {
     if (!(delayMs >= 0) || delayMs === Number.POSITIVE_INFINITY) {
-      throw new RangeError(`Cannot start timer "${key}": its time must be 0 or more milliseconds, got ${delayMs}`)
+      throw new RangeError(
+        `Cannot start timer "${key}": its time must be 0 or more milliseconds, got ${delayMs}`,
+      )
     }
     const context = this.#context
     if (!context.checkLive('timers')) return
