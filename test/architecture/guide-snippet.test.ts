@@ -3,11 +3,10 @@
  * `// name.ts` is the file of that name, which other blocks of the same page may import; every other one is a module of
  * its own. Blocks are moved to the line where they stand on their page, so that an error names the place to mend.
  */
-import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { test } from 'tap'
+import { compile } from '../support/compiler.ts'
 import { filesBelow, repoRoot } from '../support/source-scan.ts'
 
 /** A page's blocks, by file name. */
@@ -38,7 +37,7 @@ void test('the code blocks of README.md and docs/guides compile as they stand', 
     Object.values(found).some((page) => Object.keys(page).length > 0),
     'there are blocks',
   )
-  t.equal(compile(t.testdir({ pages: found })), '')
+  t.equal(compilePages(t.testdir({ pages: found })), '')
 })
 
 void test('blocks: the compiler sees what is wrong with one, at its line', async (t) => {
@@ -46,7 +45,7 @@ void test('blocks: the compiler sees what is wrong with one, at its line', async
     '# Page\n\n```ts\n// a.ts\nexport const a: number = 1\n```\ntext\n```ts\nimport { a } from "./a.ts"\na.x\n```\n',
   )
   t.same(Object.keys(page), ['a.ts', 'line-9.ts'])
-  t.match(compile(t.testdir({ pages: { page } })), /line-9\.ts\(10,3\): error TS2339/)
+  t.match(compilePages(t.testdir({ pages: { page } })), /line-9\.ts\(10,3\): error TS2339/)
 })
 
 function folderOf(path: string): string {
@@ -66,19 +65,11 @@ function blocks(markdown: string): Page {
 }
 
 /** What the compiler has to say about the pages in `directory`. */
-function compile(directory: string): string {
-  const packageJson = createRequire(import.meta.url).resolve('typescript/package.json')
-  const { bin } = JSON.parse(readFileSync(packageJson, 'utf8')) as { bin: { tsc: string } }
+function compilePages(directory: string): string {
   const folder = join(directory, 'pages')
-  const tsc = join(dirname(packageJson), bin.tsc)
   const config = tsconfig(join(repoRoot, 'tsconfig.base.json'))
   const file = join(folder, 'tsconfig.json')
   writeFileSync(file, config)
   writeFileSync(join(folder, 'package.json'), '{ "type": "module" }')
-  const { stdout, stderr } = spawnSync(process.execPath, [tsc, '-p', file, '--pretty', 'false'], {
-    // The test runner's loader is not for the compiler.
-    env: { ...process.env, NODE_OPTIONS: '' },
-    encoding: 'utf8',
-  })
-  return stdout + stderr
+  return compile('-p', file, '--pretty', 'false')
 }
