@@ -1,4 +1,5 @@
 import { test } from 'tap'
+import { onStage, puppet } from '../support/runtime.ts'
 import { sourceModule } from '../support/source-module.ts'
 
 const { memoryMetrics, noMetrics } = await sourceModule<
@@ -162,4 +163,35 @@ void test('LogThrottle refuses options without sense', async (t) => {
   ]) {
     t.throws(() => new LogThrottle(options), { name: 'RangeError' }, JSON.stringify(options))
   }
+})
+
+void test('system.collectMetrics brings actors, spawns and messages up to date, each counted once', async (t) => {
+  const metrics = memoryMetrics()
+  await onStage(
+    t,
+    undefined,
+    async (system) => {
+      const ref = system.spawn('one', puppet({ work: () => undefined }))
+      const two = system.spawn('two', puppet({ work: () => undefined }))
+      for (let n = 0; n < 3; n++) ref.tell({ type: 'do', step: 'work' })
+      await system.platform.settle()
+      const read = (name: string): number | undefined => {
+        system.collectMetrics()
+        const sample = metrics.read().find((one) => one.name === name && one.labels['type'] === 'puppet')
+        return sample?.type === 'histogram' ? undefined : sample?.value
+      }
+      t.same(
+        [read('understudy_actors'), read('understudy_spawned_total'), read('understudy_messages_total')],
+        [2, 2, 3],
+      )
+      two.tell({ type: 'do', step: 'work' })
+      await system.stop(two, 'drain')
+      t.same(
+        [read('understudy_actors'), read('understudy_spawned_total'), read('understudy_messages_total')],
+        [1, 2, 4],
+      )
+      t.equal(system.status().counters.messages, 4)
+    },
+    { metrics },
+  )
 })
