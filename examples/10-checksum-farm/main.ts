@@ -6,7 +6,7 @@
  *     npm start -- DIRECTORY         every file under DIRECTORY
  */
 import { once } from 'node:events'
-import { rename, stat, writeFile } from 'node:fs/promises'
+import { access, constants, rename, stat, writeFile } from 'node:fs/promises'
 import { createServer, type AddressInfo } from 'node:net'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
@@ -36,26 +36,53 @@ const nodeNames = ['a', 'b', 'c']
 const underWayMax = 48
 
 async function main(): Promise<number> {
-  const { values, positionals } = parseArgs({
+  let given: ReturnType<typeof readArguments>
+  try {
+    given = readArguments()
+  } catch (error) {
+    console.error(`${(error as Error).message}. Try: npm start -- --help`)
+    return 2
+  }
+  const { values, positionals } = given
+  if (values.help) {
+    console.log(help)
+    return 0
+  }
+  const root = path.resolve(positionals[0] ?? '.')
+  const output = path.resolve(values.output)
+  const problem =
+    (positionals.length > 1 ? 'give one directory, or none' : await directoryProblem(root)) ??
+    (await outputProblem(output))
+  if (problem !== undefined) {
+    console.error(`Cannot compute checksums: ${problem}. Try: npm start -- --help`)
+    return 2
+  }
+  return await runFarm(root, positionals.length > 0, output)
+}
+
+function readArguments() {
+  return parseArgs({
     options: {
       output: { type: 'string', default: 'checksums.txt' },
       help: { type: 'boolean', default: false },
     },
     allowPositionals: true,
   })
-  if (values.help) {
-    console.log(help)
-    return 0
+}
+
+/** Found out before the work is done, not after. */
+async function outputProblem(output: string): Promise<string | undefined> {
+  try {
+    if ((await stat(output)).isDirectory()) return `the output "${output}" is a directory`
+  } catch {
+    // Not there yet: the usual case.
   }
-  const root = path.resolve(positionals[0] ?? '.')
-  const problem = positionals.length > 1 ? 'give one directory, or none' : await directoryProblem(root)
-  if (problem !== undefined) {
-    console.error(`Cannot compute checksums: ${problem}. Try: npm start -- --help`)
-    return 2
+  try {
+    await access(path.dirname(output), constants.W_OK)
+    return undefined
+  } catch (error) {
+    return `the output "${output}" cannot be written (${(error as NodeJS.ErrnoException).code ?? String(error)})`
   }
-  const output = path.resolve(values.output)
-  await runFarm(root, positionals.length > 0, output)
-  return 0
 }
 
 async function directoryProblem(root: string): Promise<string | undefined> {
@@ -66,7 +93,7 @@ async function directoryProblem(root: string): Promise<string | undefined> {
   }
 }
 
-async function runFarm(root: string, everything: boolean, output: string): Promise<void> {
+async function runFarm(root: string, everything: boolean, output: string): Promise<number> {
   const results = new Map<string, FileDigest>()
   const failures = new Map<string, string>()
   const draft = `${output}.draft`
@@ -98,6 +125,7 @@ async function runFarm(root: string, everything: boolean, output: string): Promi
     heartbeatIntervalMs: 200,
     deadlineMs: 2_000,
     platform,
+    handleSignals: false,
   })
   const { system } = node
   let restarts = 0
@@ -136,10 +164,28 @@ async function runFarm(root: string, everything: boolean, output: string): Promi
       clock.monotonicMs(),
     )
   }
-  const ticker = setInterval(() => void glance(), 100)
+  const ticker = setInterval(() => void glance().catch(() => undefined), 100)
 
+  // Ctrl-C: the nodes are stopped in order, and whatever the main flow still waits for is of no interest any more.
+  for (const [signal, code] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const) {
+    process.once(signal, () => {
+      clearInterval(ticker)
+      screen.end()
+      console.error(`${signal}: stopping the nodes; ${printable(relative(output))} is not written`)
+      void node.shutdown(signal).then(() => process.exit(code))
+    })
+  }
+  const whenUp = <T>(promise: Promise<T>): Promise<T> =>
+    promise.catch((error: unknown) => {
+      if (system.coordinatedShutdown.isRunning()) return new Promise<never>(() => undefined)
+      throw error
+    })
   const finished = farmRef.ask({ type: 'finished' }, forEver)
-  const half = await farmRef.ask({ type: 'halfWay' }, forEver)
+  finished.catch(() => undefined)
+  const half = await whenUp(farmRef.ask({ type: 'halfWay' }, forEver))
   const busiest = [...nodeNames].sort(
     (x, y) => (half.underWay[y] ?? 0) - (half.underWay[x] ?? 0),
   )[0] as string
@@ -149,7 +195,7 @@ async function runFarm(root: string, everything: boolean, output: string): Promi
   )
   system.ref(NodeProcess, `/user/node-${busiest}`).tell({ type: 'kill' })
 
-  const progress = await finished
+  const progress = await whenUp(finished)
   say(`all ${progress.found} files are settled; waiting for node ${busiest} to rejoin`)
   await back
   await node.whenMembers(nodeNames.length + 1)
@@ -172,6 +218,7 @@ async function runFarm(root: string, everything: boolean, output: string): Promi
   console.log(
     `wrote ${printable(relative(output))}; check it with: sha256sum -c ${printable(relative(output))}`,
   )
+  return 0
 }
 
 function relative(file: string): string {
@@ -191,4 +238,6 @@ async function freePorts(count: number): Promise<number[]> {
   return ports
 }
 
+// A reader that went away (`| head`) is no reason for a stack trace.
+process.stdout.on('error', () => process.exit(1))
 process.exitCode = await main()

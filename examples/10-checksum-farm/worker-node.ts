@@ -30,7 +30,9 @@ async function main(settings: WorkerSettings): Promise<void> {
   node.system.events.on('actor-restarted', () => restarts++)
   // Without its farm a node has nothing to live for.
   process.once('disconnect', () => void node.shutdown('the farm is gone'))
-  void node.system.terminated.then(() => process.disconnect?.())
+  void node.system.terminated.then(() => {
+    if (process.connected) process.disconnect()
+  })
   process.send?.({ type: 'ready', incarnation: node.incarnation })
 }
 

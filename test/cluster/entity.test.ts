@@ -116,7 +116,7 @@ void test('ClusterNode.entity: a key that cannot be is refused at once, with the
 
 void test('ClusterNode.entity: not registered where it belongs: NoSuchActor with the mend, here and there', async (t) => {
   await using cluster = virtualCluster()
-  const nodes = await startThree(cluster, [], { entities: [] })
+  const nodes = await startThree(cluster, [], { entities: [], weight: 1 })
   const [a] = nodes as [ClusterNode]
   const seen = new Set<string>()
   for (const key of keys) {
@@ -329,4 +329,13 @@ void test('ClusterNode.entity: call cycles between an entity and an actor elsewh
   })
   t.equal(code, 'RUNTIME_CALL_CYCLE')
   t.ok(cluster.platform.clock.monotonicMs() - fromMs < 100)
+})
+
+test('ClusterNode.entity: who registers no entities owns no keys, and with nobody to own them asks fail with NodeDown', async (t) => {
+  await using cluster = virtualCluster()
+  const [a] = (await startThree(cluster, [], { entities: [] })) as [ClusterNode]
+  t.equal(a.ownerOf(Cart, 'k'), undefined)
+  t.match(await cluster.outcome(a.entity(Cart, 'k').ask({ type: 'add' })), {
+    error: { name: 'NodeDown', code: 'CLUSTER_NODE_DOWN', details: { outcome: 'not-sent' } },
+  })
 })

@@ -46,7 +46,7 @@ function heard(node: ClusterNode): readonly string[] {
 }
 
 void test('startNode: three nodes with the same seeds find each other and agree', async (t) => {
-  await using cluster = virtualCluster()
+  await using cluster = virtualCluster({ weight: 1 })
   const nodes = await startThree(cluster)
   for (const node of nodes) {
     t.equal(names(node), 'a alive, b alive, c alive')

@@ -299,6 +299,31 @@ void test('S7.1 nobody outside can send what a notice looks like, in any isolati
   }
 })
 
+void test('S7.1 who watches and is linked gets the notice, and fails', async (t) => {
+  await onStage(t, undefined, async (system) => {
+    for (const order of ['watch link', 'link watch']) {
+      const target = system.spawn(`target-${order.slice(0, 4)}`, quiet)
+      const seen: string[] = []
+      const restarts = heard(system, 'actor-restarted')
+      const both = puppet({
+        tie: (ctx) => {
+          for (const tie of order.split(' ')) {
+            if (tie === 'link') ctx.link(target)
+            else ctx.watch(target, (reason) => ({ type: 'self', step: reason }))
+          }
+        },
+        stopped: () => void seen.push('stopped'),
+      })
+      const ref = system.spawn(`both-${order.slice(0, 4)}`, both)
+      ref.tell({ type: 'do', step: 'tie' })
+      await system.platform.settle()
+      await system.stop(target)
+      await system.platform.settle()
+      t.same([seen, restarts.at(-1)?.error?.name], [['stopped'], 'Linked'], order)
+    }
+  })
+})
+
 void test('S7.1 a link is a watch that fails with Linked', async (t) => {
   const { passed, open } = gate()
   let target: PuppetRef | undefined

@@ -19,6 +19,7 @@ import {
 import type { HashRing } from '../placement/hash-ring.ts'
 import { notRegistered } from '../remote/cluster-error.ts'
 import type { RemoteHub } from '../remote/remote-hub.ts'
+import { NodeDown } from '../remote/cluster-error.ts'
 import { sendTo } from '../remote/remote-ref.ts'
 import { pathLengthMax } from '../wire/wire-limits.ts'
 import type { Recipient } from '../wire/wire-protocol.ts'
@@ -181,7 +182,8 @@ export class EntityRef extends Ref {
   override deliver(envelope: Envelope): boolean {
     const { name, key } = this.recipient
     const owner = this.#region.owner(name, key)
-    if (owner === undefined || owner === this.kernel.nodeName) {
+    if (owner === undefined) return this.#refuseUnowned(envelope)
+    if (owner === this.kernel.nodeName) {
       const cell = this.#region.local(name, key)
       return cell === undefined ? this.#refuse(envelope) : cell.deliver(envelope)
     }
@@ -216,6 +218,15 @@ export class EntityRef extends Ref {
   #remoteOwner(): string | undefined {
     const owner = this.#region.owner(this.recipient.name, this.recipient.key)
     return owner === this.kernel.nodeName ? undefined : owner
+  }
+
+  /** Every member that takes entities is down: there may be one again, so this is no `NoSuchActor`. */
+  #refuseUnowned(envelope: Envelope): boolean {
+    const { type } = envelope.message
+    const text = `Cannot send "${type}" to ${this.path}: no living member of the cluster takes entities (all have weight 0)`
+    envelope.call?.fail(new NodeDown(text, { type, outcome: 'not-sent' }))
+    this.kernel.hooks.deadLetter(envelope, 'node-down', undefined, this.path)
+    return false
   }
 
   #refuse(envelope: Envelope): boolean {

@@ -382,7 +382,7 @@ class ClusterNodeImpl implements ClusterNode {
         name: this.name,
         incarnation: this.#incarnation,
         address: this.address as NodeAddress,
-        weight: options.weight,
+        weight: this.#checked.weight,
         zone: options.zone,
       },
       seeds: this.#checked.seeds,
@@ -391,7 +391,7 @@ class ClusterNodeImpl implements ClusterNode {
       deadlineMs: options.deadlineMs,
     })
     this.#core = core
-    this.#membership = new CoreShell({
+    this.#membership = new CoreShell<MembershipInput, MembershipEffect, MembershipStatus>({
       core,
       clock,
       tick: { type: 'tick' },
@@ -517,7 +517,8 @@ class ClusterNodeImpl implements ClusterNode {
   // ---- Links ---------------------------------------------------------------------------------------------------
 
   #hello(): Omit<Hello, 'type'> {
-    const { cluster = nodeDefaults.cluster, secret, weight = nodeDefaults.weight, zone } = this.#options
+    const { cluster = nodeDefaults.cluster, secret, zone } = this.#options
+    const { weight } = this.#checked
     return {
       ...wireVersions,
       cluster,
@@ -616,7 +617,7 @@ class ClusterNodeImpl implements ClusterNode {
   #dialledItself(dialledAddress: NodeAddress | undefined): void {
     if (dialledAddress === undefined) return
     const { address, name } = this
-    const weight = this.#options.weight ?? nodeDefaults.weight
+    const { weight } = this.#checked
     const self = { name, incarnation: this.#incarnation, address: address as NodeAddress, weight }
     this.#membership?.step({
       type: 'link-established',

@@ -38,7 +38,8 @@ export interface NodeOptions extends SystemOptions {
   readonly transport?: Transport | undefined
   /** Serves HTTP requests on the node's port. @default 404 */
   readonly http?: HttpHandler | undefined
-  /** This node's share of the ring, as a multiple of 1; up to 1,000. With 0 it owns nothing and only asks. @default 1 */
+  /** This node's share of the ring, as a multiple of 1; up to 1,000. With 0 it owns nothing and only asks.
+   * @default 1, or 0 without `entities`: who registers none must own none */
   readonly weight?: number | undefined
   /** Where it stands: preference lists spread over zones. Up to 128 characters. @default none */
   readonly zone?: string | undefined
@@ -69,6 +70,7 @@ export interface CheckedNodeOptions {
   readonly advertise: NodeAddress | undefined
   readonly seeds: readonly NodeAddress[]
   readonly entities: readonly EntityKind[]
+  readonly weight: number
 }
 
 const nodeName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/
@@ -87,9 +89,16 @@ export function checkNodeOptions(options: NodeOptions): CheckedNodeOptions {
       `${cannot}: "name" must be 1 to 63 of letters, digits, dot, underscore and hyphen, and begin with a letter or digit`,
     )
   }
+  if (typeof options.listen !== 'string') {
+    throw new TypeError(`${cannot}: "listen" must be an address such as "ws://127.0.0.1:7001"`)
+  }
+  if (options.seeds !== undefined && !Array.isArray(options.seeds)) {
+    throw new TypeError(`${cannot}: "seeds" must be a list of addresses, such as ["ws://127.0.0.1:7001"]`)
+  }
   checkText(cannot, 'cluster', options.cluster)
   checkText(cannot, 'zone', options.zone)
-  const weight = options.weight ?? nodeDefaults.weight
+  const takesNone = (options.entities ?? []).length === 0
+  const weight = options.weight ?? (takesNone ? 0 : nodeDefaults.weight)
   if (!(weight >= 0 && weight <= 1_000)) {
     throw new RangeError(`${cannot}: "weight" must be from 0 to 1000, got ${weight}`)
   }
@@ -129,6 +138,7 @@ export function checkNodeOptions(options: NodeOptions): CheckedNodeOptions {
     advertise,
     seeds: (options.seeds ?? []).map((seed) => dialAddress(cannot, 'seed', seed)),
     entities: checkEntities(cannot, options.entities ?? []),
+    weight,
   }
 }
 
@@ -152,6 +162,12 @@ function checkEntities(
   cannot: string,
   entities: readonly (AnyDefinition | EntityKind)[],
 ): readonly EntityKind[] {
+  for (const entity of entities) {
+    const given: unknown = typeof entity === 'object' && 'definition' in entity ? entity.definition : entity
+    if (typeof given !== 'object' || given === null || !('body' in given)) {
+      throw new TypeError(`${cannot}: "entities" takes definitions, as actor() returns them`)
+    }
+  }
   const kinds = entities.map((entity) => ('definition' in entity ? entity : { definition: entity }))
   const names = new Set<string>()
   const protocols = new Set<string>()

@@ -115,6 +115,11 @@ export function actor<M extends MessageDefs, O extends MessageDefs, I>(
 ): Definition<M, I> {
   const options: ActorOptions<MessageDefs> = typeof optionsOrSetup === 'function' ? {} : optionsOrSetup
   // From here on a definition has no types: the runtime calls `setup` with what it was spawned with.
+  if (typeof protocol !== 'object' || !('messages' in protocol)) {
+    throw new TypeError(
+      'Cannot define an actor: the first argument must be a protocol, as protocol() returns it',
+    )
+  }
   const run = (typeof optionsOrSetup === 'function' ? optionsOrSetup : setup) as
     | DefinitionBody['setup']
     | undefined
@@ -155,4 +160,21 @@ function checkLimit(what: string, field: string, value: number | undefined, leas
   if (value !== undefined && !(value >= least)) {
     throw new RangeError(`Cannot define ${what}: ${field} must be at least ${least}, got ${String(value)}`)
   }
+}
+
+/**
+ * @internal Tells a definition from whatever else may be given for one.
+ * @throws {TypeError} that says what was given and what is wanted
+ */
+export function checkDefinition(what: string, value: unknown): void {
+  if (typeof value === 'object' && value !== null && 'body' in value && 'protocol' in value) return
+  const given =
+    value === null || typeof value !== 'object'
+      ? String(value)
+      : 'messages' in value
+        ? 'a protocol'
+        : 'something else'
+  throw new TypeError(
+    `${what} must be a definition, as actor(), pool() or supervisor() return it; got ${given}`,
+  )
 }

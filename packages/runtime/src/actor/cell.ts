@@ -68,6 +68,8 @@ const noHandlers: HandlerTable = Object.freeze({})
 interface Rare {
   /** What it watches, except for its own children: their watch stands on the child. */
   watches: Map<Ref | string, WatchRecord> | null
+  /** The same for links: one may watch and be linked. */
+  links: Map<Ref | string, WatchRecord> | null
   rooms: RoomWaiter[] | null
   /** The last envelope of each priority level, when the mailbox has priorities. */
   levelTails: (Envelope | null)[] | null
@@ -218,6 +220,7 @@ export class Cell extends LocalRef implements Ready {
   makeRare(): Rare {
     this.rare ??= {
       watches: null,
+      links: null,
       rooms: null,
       levelTails: null,
       ending: null,
@@ -422,7 +425,14 @@ export class Cell extends LocalRef implements Ready {
       this.#refuseMessage(envelope, new Refusal('RUNTIME_UNKNOWN_MESSAGE', text, 'type'))
       return null
     }
-    let passed = kernel.guard.pass(kind.messages, this.path, envelope.message, kernel.isolation)
+    let passed: Message | Refusal
+    try {
+      passed = kernel.guard.pass(kind.messages, this.path, envelope.message, kernel.isolation)
+    } catch (error) {
+      // A getter that throws, a value nested too deep to be walked: a tell never throws.
+      const text = `Cannot send a message to ${this.path}: it cannot be read: ${toError(error).message}`
+      passed = new Refusal('RUNTIME_INVALID_MESSAGE', text, '')
+    }
     if (
       !(passed instanceof Refusal) &&
       envelope.call !== null &&
@@ -1218,13 +1228,14 @@ export class Cell extends LocalRef implements Ready {
         waiter.reject(new ActorStopped(`${this.path} has stopped`, { path: this.path }))
       rare.rooms = null
     }
-    if (rare.watches !== null) {
-      for (const record of rare.watches.values()) {
+    for (const records of [rare.watches, rare.links]) {
+      for (const record of records?.values() ?? []) {
         record.active = false
         record.target.removeWatch(record)
       }
-      rare.watches = null
     }
+    rare.watches = null
+    rare.links = null
   }
 
   // ---- Answers that come later ---------------------------------------------------------------------------------
@@ -1302,10 +1313,18 @@ export class Cell extends LocalRef implements Ready {
   }
 
   /** This cell's watch on `target`. A watch on its own child stands on the child, which saves a map entry each. */
-  watchOn(target: Ref): WatchRecord | undefined {
-    if (!(target instanceof Cell) || target.parent !== this) return this.rare?.watches?.get(watchKey(target))
+  watchOn(target: Ref, isLink: boolean): WatchRecord | undefined {
+    if (!(target instanceof Cell) || target.parent !== this) {
+      const { rare } = this
+      return (isLink ? rare?.links : rare?.watches)?.get(watchKey(target))
+    }
     let record = target.#watchers
-    while (record !== null && (record.watcher !== this || record.target !== target)) record = record.next
+    while (
+      record !== null &&
+      (record.watcher !== this || record.target !== target || record.isLink !== isLink)
+    ) {
+      record = record.next
+    }
     return record ?? undefined
   }
 
@@ -1313,8 +1332,8 @@ export class Cell extends LocalRef implements Ready {
     const { target } = record
     if (target instanceof Cell && target.parent === this) return
     const rare = this.makeRare()
-    rare.watches ??= new Map()
-    rare.watches.set(watchKey(target), record)
+    const records = record.isLink ? (rare.links ??= new Map()) : (rare.watches ??= new Map())
+    records.set(watchKey(target), record)
   }
 
   forgetWatch(record: WatchRecord): void {
@@ -1323,9 +1342,10 @@ export class Cell extends LocalRef implements Ready {
       if (target.status === CellStatus.stopped) target.removeWatcher(record)
       return
     }
-    const watches = this.rare?.watches
+    const { rare } = this
+    const records = record.isLink ? rare?.links : rare?.watches
     const key = watchKey(target)
-    if (watches?.get(key) === record) watches.delete(key)
+    if (records?.get(key) === record) records.delete(key)
   }
 
   // ---- Room ----------------------------------------------------------------------------------------------------

@@ -122,12 +122,22 @@ export function childPolicy(options: ChildOptions | undefined, restart: RestartT
     return restart === 'transient' ? dynamicPolicy : { ...dynamicPolicy, restart }
   }
   const { backoff, shutdownMs } = options
+  const given: string = options.restart ?? restart
+  if (!['permanent', 'transient', 'temporary'].includes(given)) {
+    throw new TypeError(`Cannot use restart "${given}": it must be "permanent", "transient" or "temporary"`)
+  }
   if (backoff !== undefined) checkBackoff(backoff)
   if (shutdownMs !== undefined && !(shutdownMs >= 0)) {
     throw new RangeError(`Cannot use shutdownMs ${shutdownMs}: it must be 0 or more milliseconds`)
   }
   for (const rule of options.onError ?? []) {
-    if (typeof rule[1] === 'object') checkBackoff(rule[1])
+    const [, decision] = rule
+    if (typeof decision === 'object') checkBackoff(decision)
+    else if (!['restart', 'stop', 'escalate'].includes(decision)) {
+      throw new TypeError(
+        `Cannot use onError decision "${String(decision)}": it must be "restart", "stop", "escalate" or a backoff`,
+      )
+    }
   }
   return { restart: options.restart ?? restart, backoff, shutdownMs, onError: options.onError ?? [] }
 }

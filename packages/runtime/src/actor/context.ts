@@ -7,7 +7,7 @@ import type { Logger } from '../platform/log.ts'
 import type { Random } from '../platform/platform.ts'
 import type { Store } from '../platform/store.ts'
 import { ActorError, Expired, Restarted, toError } from './actor-error.ts'
-import type { AnyDefinition, Definition, Handlers } from './behaviour.ts'
+import { checkDefinition, type AnyDefinition, type Definition, type Handlers } from './behaviour.ts'
 import { PendingAsk, type Call } from './call.ts'
 import { childPolicy, type ChildOptions } from './child-spec.ts'
 import type { Cell } from './cell.ts'
@@ -126,7 +126,7 @@ export interface ActorContext<M extends MessageDefs, O = {}> {
    * actor's restart. Watching twice replaces the message.
    */
   readonly watch: (ref: AnyActorRef, toMessage: (reason: EndReason) => SelfMessage<M, O>) => void
-  /** No notice comes after this, even if it is queued already. */
+  /** No notice comes after this, even if it is queued already. A link is undone too. */
   readonly unwatch: (ref: AnyActorRef) => void
   /** Watches `ref` and fails with `Linked` when it ends. */
   readonly link: (ref: AnyActorRef) => void
@@ -404,8 +404,8 @@ export class ActorContextImpl implements Sender {
 
   #watch(ref: Ref, toMessage: ((reason: EndReason) => Message) | undefined): void {
     if (!this.checkLive('watch')) return
-    this.unwatch(ref)
     const { cell } = this
+    this.#unwatch(ref, toMessage === undefined)
     const record = new WatchRecord(cell, ref, toMessage)
     cell.rememberWatch(record)
     ref.addWatch(record)
@@ -413,7 +413,12 @@ export class ActorContextImpl implements Sender {
 
   unwatch(ref: Ref): void {
     if (!this.checkLive('unwatch')) return
-    const record = this.cell.watchOn(ref)
+    this.#unwatch(ref, false)
+    this.#unwatch(ref, true)
+  }
+
+  #unwatch(ref: Ref, isLink: boolean): void {
+    const record = this.cell.watchOn(ref, isLink)
     if (record === undefined) return
     record.active = false
     this.cell.forgetWatch(record)
@@ -642,6 +647,7 @@ export function spawnArguments(
   rest: readonly unknown[],
   names: ReadonlySet<string> = optionNames,
 ): { readonly input: unknown; readonly options: ChildOptions | undefined } {
+  checkDefinition('The second argument', definition)
   if (rest.length >= 2) return { input: rest[0], options: rest[1] as ChildOptions | undefined }
   if (rest.length === 0) return noArguments
   // `setup` with a second parameter takes an input. A parameter with a default does not count in `length`, so the single

@@ -36,6 +36,11 @@ export class WatchRecord implements Deferred {
     this.toMessage = toMessage
   }
 
+  /** A link: no notice, the watcher fails. */
+  get isLink(): boolean {
+    return this.toMessage === undefined
+  }
+
   get type(): string {
     return '(watch notice)'
   }

@@ -45,8 +45,23 @@ export function supervisor(
   options: SupervisorOptions,
   children: readonly ChildSpec[],
 ): Definition<typeof Supervision.messages, void> {
+  if (!Array.isArray(children)) {
+    throw new TypeError('Cannot define a supervisor: the second argument must be a list of child(...)')
+  }
+  const { strategy } = options
+  if (strategy !== undefined && !['one-for-one', 'one-for-all', 'rest-for-one'].includes(strategy)) {
+    throw new TypeError(
+      `Cannot define a supervisor: "strategy" must be "one-for-one", "one-for-all" or "rest-for-one", got "${String(strategy)}"`,
+    )
+  }
   const names = new Set<string>()
-  for (const { name } of children) {
+  for (const spec of children as readonly ChildSpec[]) {
+    const { name, definition } = spec ?? {}
+    if (definition === undefined) {
+      throw new TypeError(
+        'Cannot define a supervisor: each of its children must be made by child(name, definition)',
+      )
+    }
     if (names.has(name))
       throw new TypeError(`Cannot define a supervisor: two of its children are named "${name}"`)
     names.add(name)

@@ -28,6 +28,9 @@ export interface SupervisorHooks {
   readonly gaveUp: (cell: Cell, failure: Failure) => void
 }
 
+/** Levels of a tree. Stopping, paths and status walk it by recursion, so it must fit the stack many times over. */
+export const treeDepthMax = 256
+
 /** No supervisor waits longer than this for its children, however many they are. */
 export const shutdownCapMs = 30_000
 
@@ -78,6 +81,11 @@ export class Supervisor implements Family {
     }
     if (this.#closing) {
       throw new ActorError('RUNTIME_STOPPED', `Cannot spawn "${name}" under ${parent.path}: it is stopping`)
+    }
+    if (depthOf(parent) >= treeDepthMax) {
+      throw new RangeError(
+        `Cannot spawn actor "${name}" so deep: a tree has at most ${treeDepthMax} levels, and its parent is on the last`,
+      )
     }
     const { kernel } = parent
     const kind = kernel.kindOf(definition)
@@ -324,6 +332,12 @@ export class Supervisor implements Family {
       `the last failure was: ${cause?.message ?? 'a permanent child stopped by itself'}`
     return new RestartLimitExceeded(text, effect.history, cause)
   }
+}
+
+function depthOf(cell: Cell): number {
+  let depth = 0
+  for (let above = cell.parent; above !== null; above = above.parent) depth++
+  return depth
 }
 
 const noSiblings: readonly Sibling[] = Object.freeze([])

@@ -3,7 +3,7 @@
  * them together; everything is handed in, so that the same tree runs on virtual time.
  */
 import { ActorError, toError } from '../actor/actor-error.ts'
-import { actor, type AnyDefinition, type Definition } from '../actor/behaviour.ts'
+import { actor, checkDefinition, type AnyDefinition, type Definition } from '../actor/behaviour.ts'
 import { Cell } from '../actor/cell.ts'
 import { childPolicy, type ChildOptions } from '../actor/child-spec.ts'
 import { ActorContextImpl, spawnArguments } from '../actor/context.ts'
@@ -178,11 +178,12 @@ class SystemImpl implements InternalSystem {
   #signals = 0
 
   constructor(name: string, root: AnyDefinition, options: SystemOptions) {
-    if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/.test(name)) {
+    if (typeof name !== 'string' || !/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/.test(name)) {
       throw new TypeError(
-        `Cannot create system "${name}": its name must match [A-Za-z0-9._-]+, at most 63 characters`,
+        `Cannot create system "${String(name)}": its name must match [A-Za-z0-9._-]+, at most 63 characters`,
       )
     }
+    checkSystemOptions(name, root, options)
     const platform = options.platform ?? nodePlatform()
     const production = platform.host.env['NODE_ENV'] === 'production'
     const stallMs = options.stallMs ?? (production ? Number.POSITIVE_INFINITY : systemDefaults.stallMs)
@@ -379,6 +380,7 @@ class SystemImpl implements InternalSystem {
       abandoned: (cell, messageType, ageMs, waitedFor) => {
         const { path } = cell
         events.emit('actor-abandoned', { path, waitedFor, ageMs })
+        this.coordinatedShutdown.noteHung(`${path} (waited for ${waitedFor}, ${Math.round(ageMs)} ms)`)
         platform.log.error(
           { path, actor: cell.kind.name, type: messageType, ageMs: Math.round(ageMs) },
           `${path} did not end within its shutdownMs: it still waited for ${waitedFor}; it was abandoned and fenced`,
@@ -504,6 +506,36 @@ function sumOfMessages(kernel: Kernel): number {
   let sum = 0
   for (const { counters } of kernel.kinds) sum += counters.messages
   return sum
+}
+
+/** @throws {TypeError | RangeError} that names the option, what it is and what it must be */
+function checkSystemOptions(name: string, root: unknown, options: SystemOptions): void {
+  const cannot = `Cannot create system "${name}"`
+  checkDefinition(`${cannot}: its root`, root)
+  const { isolation } = options
+  if (isolation !== undefined && !['reference', 'freeze', 'codec'].includes(isolation)) {
+    throw new TypeError(
+      `${cannot}: "isolation" must be "reference", "freeze" or "codec", got "${String(isolation)}"`,
+    )
+  }
+  for (const field of ['askTimeoutMs', 'shutdownMs', 'stallMs'] as const) {
+    const value = options[field]
+    if (value !== undefined && !(typeof value === 'number' && value > 0)) {
+      throw new RangeError(
+        `${cannot}: "${field}" must be a number of milliseconds above 0, got ${String(value)}`,
+      )
+    }
+  }
+  const names = new Set<string>()
+  for (const binding of options.services ?? []) {
+    if (typeof binding !== 'object' || !('implementation' in binding)) {
+      throw new TypeError(
+        `${cannot}: "services" takes what Key.provide(implementation) returns, not the key itself`,
+      )
+    }
+    if (names.has(binding.name)) throw new TypeError(`${cannot}: service "${binding.name}" is given twice`)
+    names.add(binding.name)
+  }
 }
 
 function actorStatus(cell: Cell): ActorStatus {

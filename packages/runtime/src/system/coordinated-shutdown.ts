@@ -30,7 +30,7 @@ export interface ShutdownReport {
   readonly reason: string
   /** True when every task ended in time and none failed. */
   readonly clean: boolean
-  /** Tasks that did not end before the deadline, as `phase/name`. */
+  /** Who did not end in time: tasks as `phase/name`, actors by their path and what they waited for. */
   readonly hung: readonly string[]
   /** Tasks that failed, as `phase/name`. */
   readonly failed: readonly string[]
@@ -46,6 +46,8 @@ export interface CoordinatedShutdown {
   /** Runs all phases. Never rejects; the report says what hung or failed. Later calls join the first. */
   readonly run: (reason: string) => Promise<ShutdownReport>
   readonly isRunning: () => boolean
+  /** Names somebody in the report who hung, though the task around them went on. */
+  readonly noteHung: (who: string) => void
 }
 
 interface Task {
@@ -65,11 +67,11 @@ export function coordinatedShutdown(options: {
 }): CoordinatedShutdown {
   const { clock, log, deadlineMs } = options
   const tasks = new Set<Task>()
+  const hung: string[] = []
   let running: Promise<ShutdownReport> | undefined
 
   async function run(reason: string): Promise<ShutdownReport> {
     const untilMs = clock.monotonicMs() + deadlineMs
-    const hung: string[] = []
     const failed: string[] = []
     for (const phase of shutdownPhases) {
       options.onPhase?.(phase, reason)
@@ -109,6 +111,9 @@ export function coordinatedShutdown(options: {
     // Not at once: a task or a listener that calls this again must find it running.
     run: (reason) => (running ??= Promise.resolve().then(() => run(reason))),
     isRunning: () => running !== undefined,
+    noteHung: (who) => {
+      if (running !== undefined) hung.push(who)
+    },
   }
 }
 
