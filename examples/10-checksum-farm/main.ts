@@ -164,6 +164,7 @@ async function runFarm(root: string, everything: boolean, output: string): Promi
       clock.monotonicMs(),
     )
   }
+  // A glance that fails shows nothing; the main flow meets the same failure and says so.
   const ticker = setInterval(() => void glance().catch(() => undefined), 100)
 
   // Ctrl-C: the nodes are stopped in order, and whatever the main flow still waits for is of no interest any more.
@@ -184,6 +185,7 @@ async function runFarm(root: string, everything: boolean, output: string): Promi
       throw error
     })
   const finished = farmRef.ask({ type: 'finished' }, forEver)
+  // Awaited below, behind the half-way mark: until then a failure is not unhandled.
   finished.catch(() => undefined)
   const half = await whenUp(farmRef.ask({ type: 'halfWay' }, forEver))
   const busiest = [...nodeNames].sort(

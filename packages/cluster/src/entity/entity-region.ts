@@ -62,10 +62,7 @@ export class EntityRegion {
     for (const kind of kinds) {
       const { name } = kind.definition
       this.#kinds.set(name, kind)
-      const region = supervisor(
-        { name: `entity-region-${name}`, ...regionOptions },
-        [],
-      ) as unknown as AnyDefinition
+      const region = supervisor({ name: `entity-region-${name}`, ...regionOptions }, [])
       const cell = guardian
         .makeFamily()
         .spawn(name, region, undefined, childPolicy({ restart: 'permanent' }, 'permanent'))

@@ -289,6 +289,7 @@ class ClusterNodeImpl implements ClusterNode {
   }
 
   entity<M extends MessageDefs>(protocol: Protocol<M>, key: string): ActorRef<M> {
+    // The runtime's refs carry no message types; the protocol that was given says what they are.
     return this.#region.ref(protocol, this.#entityName(protocol), key) as unknown as ActorRef<M>
   }
 

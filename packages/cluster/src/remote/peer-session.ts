@@ -15,7 +15,6 @@ import {
   UnknownMessage,
   type ActorError,
   type DeadLetterReason,
-  type Protocol,
 } from '@understudy/runtime'
 import {
   ActorError as RuntimeError,
@@ -432,7 +431,7 @@ export class PeerSession implements AskCarrier, FrameSink, Sender, Watcher {
 
   #replyProblem(ask: PendingAsk, value: unknown): InvalidMessage | undefined {
     const { messageType, targetPath } = ask
-    const { protocol } = ask.target as unknown as { readonly protocol: Protocol }
+    const { protocol } = ask.target
     // A ref may be of a protocol that only the other side has a definition of.
     if (!Object.hasOwn(protocol.messages, messageType)) return undefined
     const about = `The reply of ${targetPath} to "${messageType}"`

@@ -7,6 +7,7 @@ import type { Cell } from './cell.ts'
 import type { ActorContextImpl } from './context.ts'
 import type { Envelope } from './envelope.ts'
 import type { Kernel } from './kernel.ts'
+import type { Protocol } from './protocol.ts'
 import type { WheelEntry } from './timer-wheel.ts'
 
 /** One actor that waits, as it is shown in a `CallCycleError` and sent along with a remote ask. */
@@ -90,7 +91,7 @@ export class PendingAsk extends Call implements WheelEntry {
   readonly #reject: (error: unknown) => void
   readonly kernel: Kernel
   readonly owner: ActorContextImpl | null
-  readonly target: { readonly path: string }
+  readonly target: { readonly path: string; readonly protocol: Protocol }
   wheelSlot = -1
   wheelPrevious: WheelEntry | null = null
   wheelNext: WheelEntry | null = null
@@ -109,7 +110,7 @@ export class PendingAsk extends Call implements WheelEntry {
     asker: Cell | null,
     askerEnvelope: Envelope | null,
     messageType: string,
-    target: { readonly path: string },
+    target: { readonly path: string; readonly protocol: Protocol },
   ) {
     super(deadlineMs, asker, askerEnvelope, messageType)
     this.kernel = kernel

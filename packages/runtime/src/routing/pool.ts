@@ -105,6 +105,7 @@ export function pool<M extends MessageDefs, I>(
   // From here on there are no types: the pool hands over what it was given.
   const hashKey = options.hashKey as ((message: Message) => string) | undefined
   const plan: Plan = {
+    // A child spec holds a definition without its types.
     definition: definition as unknown as AnyDefinition,
     size,
     strategy,

@@ -97,6 +97,7 @@ export class KitActor {
     this.started = Promise.resolve(handlers).then((value) => {
       if (this.#context === context) this.#started(value)
     })
+    // Whoever awaits `started` meets the failure; who does not must not lose the process over it.
     this.started.catch(() => undefined)
   }
 
