@@ -8,6 +8,7 @@ import { availableParallelism, cpus } from 'node:os'
 import { BENCH_HELP, BenchUsageError, parseBenchOptions, type BenchOptions } from './harness/options.ts'
 import { runBenchmarks } from './harness/runner.ts'
 import { renderOverview, renderRows, type TableOptions } from './harness/table.ts'
+import { benchSimulation } from './simulation.ts'
 import { LIMIT_NAME, SYSTEMS } from './systems/registry.ts'
 
 const SYSTEM_NAMES = SYSTEMS.map((entry) => entry.name)
@@ -15,6 +16,7 @@ const SYSTEM_NAMES = SYSTEMS.map((entry) => entry.name)
 process.exitCode = await main(process.argv.slice(2))
 
 async function main(args: readonly string[]): Promise<number> {
+  if (args[0] === 'sim') return benchSimulation(args.slice(1))
   let options: BenchOptions
   try {
     options = parseBenchOptions(args, SYSTEM_NAMES)

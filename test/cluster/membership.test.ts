@@ -106,6 +106,21 @@ void test('deadlineDetector: silence up to the deadline is fine, hearing starts 
   t.end()
 })
 
+void test('deadlineDetector: at its own deadline a peer is suspected, whatever the fractions round to', (t) => {
+  // A tick that finds nothing to do at the deadline is asked for again at the same instant: a loop without end on a
+  // clock that stands still, as in a simulation.
+  const detector = deadlineDetector()
+  let heardMs = 13_164.262_499_999_953
+  for (let i = 0; i < 2_000; i++) {
+    heardMs += 0.1 + i / 7
+    detector.ran(heardMs, heardMs + i / 3)
+    detector.heard('b', heardMs + i / 3)
+    const dueMs = detector.deadlineMs('b') ?? Number.NaN
+    if (!(detector.suspicion('b', dueMs) >= 1)) t.fail(`heard at ${heardMs}, due at ${dueMs}`)
+  }
+  t.end()
+})
+
 void test('deadlineDetector.ran: a tick that came late by L moves every deadline by L, once', (t) => {
   const detector = deadlineDetector({ heartbeatIntervalMs: 100, deadlineMs: 1_000 })
   detector.heard('a', 0)

@@ -309,6 +309,13 @@ void test('judgeIncarnation follows the table of the design', (t) => {
     [6, 'y', known(5, 'x', false), 'CLUSTER_NODE_NAME_TAKEN'],
     [4, 'y', known(5, 'x', true), 'CLUSTER_STALE_INCARNATION'],
   ]
+  const over = { ...known(5, 'x', true), mayReturn: true }
+  cases.push(
+    [5, 'x', over, undefined],
+    [6, 'y', over, undefined],
+    // Whoever takes the number that it is told, plus 1, must not be the one that is over.
+    [4, 'x', over, 'CLUSTER_STALE_INCARNATION'],
+  )
   for (const [incarnation, address, before, code] of cases) {
     const refusal = judgeIncarnation('n', { incarnation, address }, before)
     t.equal(refusal?.code, code, `${incarnation} at ${address} after ${JSON.stringify(before)}`)

@@ -39,6 +39,7 @@ class TestScheduler {
     const makeRunQueue = (pump: () => void): RunQueue => {
       this.pump = pump
       return {
+        turnMessagesMax: Number.POSITIVE_INFINITY,
         push: (cell) => {
           this.ready.push(cell)
           this.#idle = false

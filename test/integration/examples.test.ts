@@ -1,7 +1,7 @@
 /** The examples, as their readers run them: real processes, and the output that their READMEs promise. */
-import { spawn, type ChildProcess } from 'node:child_process'
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { test, type Test } from 'tap'
@@ -82,6 +82,40 @@ void test('03-supervised-service --demo shows crash, recovery and drain, and end
   t.ok(
     output.indexOf('GET /ready                   503') < output.indexOf('GET /slow?ms=900             200'),
   )
+})
+
+void test('30-find-the-race finds the race, draws it, and is green once it is mended', async (t) => {
+  const { code, output, errors } = await run(t, '30-find-the-race', [], { TMPDIR: t.testdir({}) })
+  t.equal(code, 0)
+  t.equal(errors, '')
+  const picture = /^The picture: (.+)$/m.exec(output)?.[1] ?? ''
+  t.match(readFileSync(picture, 'utf8'), /<svg[^]*one-ticket-per-seat/)
+  t.equal(output.replace(picture, '/tmp/find-the-race.html'), promised('30-find-the-race'))
+})
+
+void test('30-find-the-race as a test: green, and red with the command that replays it for the wrong one', async (t) => {
+  const file = join(repoRoot, 'examples/dist/30-find-the-race/race.test.js')
+  const right = readFileSync(file, 'utf8')
+  const directory = join(repoRoot, 'examples/dist/30-find-the-race')
+  const wrong = right
+    .replaceAll('mendedBoxOffice', 'wrongBoxOffice')
+    .replaceAll('mended-box-office', 'wrong-box-office')
+  const wrongFile = join(directory, 'wrong-race.test.js')
+  writeFileSync(wrongFile, wrong)
+  t.teardown(() => rmSync(wrongFile, { force: true }))
+  const result = (path: string, env: NodeJS.ProcessEnv = {}): ReturnType<typeof spawnSync> =>
+    spawnSync(process.execPath, [path], { cwd: repoRoot, encoding: 'utf8', env: { ...process.env, ...env } })
+  t.equal(result(file).status, 0)
+  const red = result(wrongFile)
+  t.equal(red.status, 1)
+  const [, seed, choices] =
+    /SIM_SEED=(\S+) SIM_CHOICES='([^']*)' node \S+wrong-race\.test\.js/.exec(String(red.stdout)) ?? []
+  const replay = { SIM_TEST: 'no seat is sold twice', SIM_SEED: seed, SIM_CHOICES: choices }
+  const again = result(wrongFile, replay)
+  t.equal(again.status, 1)
+  t.match(String(again.stdout), '2 tickets were sold for 1 seat')
+  t.equal(result(wrongFile, { ...replay, SIM_TEST: 'another' }).status, 0, 'passed over')
+  t.equal(result(file, replay).status, 0, 'the mended one is green on that run')
 })
 
 async function service(t: Test): Promise<{ readonly child: ChildProcess; readonly base: string }> {

@@ -75,6 +75,8 @@ export {
   type Tell,
   type TellKeys,
   type TellMessage,
+  type Delivery,
+  type ProtocolOptions,
 } from './actor/protocol.ts'
 export {
   client,

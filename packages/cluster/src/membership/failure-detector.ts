@@ -81,7 +81,11 @@ export function deadlineDetector(options: DeadlineDetectorOptions = {}): Failure
     },
     suspicion: (peer, nowMs) => {
       const at = heardAt.get(peer)
-      return at === undefined ? 0 : Math.max(0, (nowMs - stalledMs - at) / deadlineMs)
+      if (at === undefined) return 0
+      const suspicion = Math.max(0, (nowMs - stalledMs - at) / deadlineMs)
+      // The same sum as in `deadlineMs`: were the two to round apart, a tick at the deadline would find nothing to do
+      // and be told to come again at once, for as long as the clock shows the same time.
+      return nowMs >= at + stalledMs + deadlineMs ? Math.max(1, suspicion) : suspicion
     },
     deadlineMs: (peer) => {
       const at = heardAt.get(peer)

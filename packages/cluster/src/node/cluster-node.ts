@@ -174,7 +174,7 @@ class ClusterNodeImpl implements ClusterNode {
   readonly #unended = new Set<Link>()
   #allEnded: (() => void) | undefined
   /** Gives up the dials under way when the node closes. */
-  readonly #dials = new AbortController()
+  readonly #dials = new Set<AbortController>()
   readonly #entityNames = new Map<string, string>()
   readonly #refused = new Map<string, number>()
   readonly #throttle = new LogThrottle({ first: 1, windowMs: 60_000 })
@@ -261,8 +261,11 @@ class ClusterNodeImpl implements ClusterNode {
     if (this.#livingCount() >= count) return Promise.resolve()
     if (this.#closing) return Promise.reject(this.#stopped(count))
     const { signal } = options
+    const kernel = this.#kernel
     return new Promise((resolve, reject) => {
+      kernel.waiters++
       const abort = (): void => {
+        kernel.waiters--
         this.#waiters = this.#waiters.filter((other) => other !== waiter)
         const seen = this.#livingCount()
         const text = `Waiting for ${count} members was given up: node "${this.name}" sees ${seen}`
@@ -271,10 +274,12 @@ class ClusterNodeImpl implements ClusterNode {
       const waiter = {
         count,
         resolve: () => {
+          kernel.waiters--
           signal?.removeEventListener('abort', abort)
           resolve()
         },
         reject: (error: Error) => {
+          kernel.waiters--
           signal?.removeEventListener('abort', abort)
           reject(error)
         },
@@ -542,19 +547,28 @@ class ClusterNodeImpl implements ClusterNode {
     const member = this.#core?.status().members.find((other) => other.name === name)
     if (member === undefined) return undefined
     const { address, incarnation, status } = member
-    if (status === 'down') return { incarnation: incarnation - 1, address, down: true }
-    return { incarnation, address, down: status === 'left' }
+    return {
+      incarnation,
+      address,
+      down: status === 'down' || status === 'left',
+      mayReturn: status === 'down',
+    }
   }
 
   async #dial(address: NodeAddress): Promise<void> {
     const membership = this.#membership
     let link: Link
+    // One each: a signal that a hundred dials listen to looks like a leak to Node, which says so on standard error.
+    const dial = new AbortController()
+    this.#dials.add(dial)
     try {
-      link = await this.#transport.dial(address, { signal: this.#dials.signal })
+      link = await this.#transport.dial(address, { signal: dial.signal })
     } catch (error) {
       const code = error instanceof Error && 'code' in error ? String(error.code) : 'CLUSTER_DIAL_FAILED'
       membership?.step({ type: 'dial-failed', address, code })
       return
+    } finally {
+      this.#dials.delete(dial)
     }
     if (this.#closing || membership !== this.#membership) {
       this.#unended.add(link)
@@ -804,7 +818,7 @@ class ClusterNodeImpl implements ClusterNode {
   async #close(): Promise<void> {
     this.#closing = true
     this.#membership?.close()
-    this.#dials.abort()
+    for (const dial of this.#dials) dial.abort()
     for (const waiter of this.#waiters.splice(0)) waiter.reject(this.#stopped(waiter.count))
     for (const linkId of [...this.#links.keys()]) this.#closeLink(linkId, 'CLUSTER_NODE_LEFT')
     for (const link of this.#unended) link.close('CLUSTER_NODE_LEFT')

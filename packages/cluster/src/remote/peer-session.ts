@@ -198,18 +198,23 @@ export class PeerSession implements AskCarrier, FrameSink, Sender, Watcher {
 
   /** Resolves when the link takes messages again. Rejects with `NodeDown` when it is gone, `Aborted` when given up. */
   whenRoom(target: Ref, signal: AbortSignal | undefined): Promise<void> {
+    const kernel = this.#kernel
     return new Promise((resolve, reject) => {
+      kernel.waiters++
       const abort = (): void => {
+        kernel.waiters--
         this.#rooms = this.#rooms.filter((other) => other !== waiter)
         const { path } = target
         reject(new Aborted(`Waiting for room at ${path} was aborted`, { path }, signal?.reason))
       }
       const waiter: RoomWaiter = {
         resolve: () => {
+          kernel.waiters--
           signal?.removeEventListener('abort', abort)
           resolve()
         },
         reject: (error) => {
+          kernel.waiters--
           signal?.removeEventListener('abort', abort)
           reject(error)
         },
@@ -220,6 +225,7 @@ export class PeerSession implements AskCarrier, FrameSink, Sender, Watcher {
         signal?.addEventListener('abort', abort, { once: true })
         this.#rooms.push(waiter)
       } else {
+        kernel.waiters--
         resolve()
       }
     })
@@ -370,6 +376,18 @@ export class PeerSession implements AskCarrier, FrameSink, Sender, Watcher {
       )
       return
     }
+    if (cell.kind.protocol.delivery === 'lossy' && this.link.unreliable !== undefined) {
+      this.link.unreliable(type.protocol, type.type, () => this.#deliverLossy(recipient, type, message))
+      return
+    }
+    cell.deliver(new Envelope(message, this, null, EnvelopeKind.user))
+  }
+
+  /** Maybe later than it came, or again: whoever lives there by then gets it, unless this epoch is over. */
+  #deliverLossy(recipient: IncomingRecipient, type: IncomingType, message: Message): void {
+    if (this.#isClosed) return
+    const cell = this.#cellOf(recipient)
+    if (cell?.kind.protocol.name !== type.protocol) return
     cell.deliver(new Envelope(message, this, null, EnvelopeKind.user))
   }
 

@@ -118,6 +118,11 @@ export interface Link {
    * dialled one.
    */
   readonly established: () => void
+  /**
+   * Asked before a told message of a lossy protocol, which came on this link, is handed to its actor: calls `deliver`
+   * once, or never, later, twice. Only a simulated link has it; on all others such messages are as good as any.
+   */
+  readonly unreliable?: ((protocol: string, type: string, deliver: () => void) => void) | undefined
   /** Bytes that were queued and have not left yet, with framing. */
   readonly bufferedBytes: number
   /**

@@ -54,6 +54,11 @@ export interface KnownNode {
   readonly address: string
   /** That life is over: down, left or removed. */
   readonly down: boolean
+  /**
+   * It is over, and may not know it: let through at the same incarnation, for the membership to tell it. A lower one is
+   * refused, with this number, or whoever takes the next one would take one that is over. @default false
+   */
+  readonly mayReturn?: boolean | undefined
 }
 
 /**
@@ -75,7 +80,7 @@ export function judgeIncarnation(
     }
   }
   if (offered.incarnation > known.incarnation) return undefined
-  if (offered.incarnation === known.incarnation && !known.down) return undefined
+  if (offered.incarnation === known.incarnation && (!known.down || known.mayReturn === true)) return undefined
   return {
     code: 'CLUSTER_STALE_INCARNATION',
     reason:

@@ -202,6 +202,16 @@ export class Cell extends LocalRef implements Ready {
     return this.rare === null ? 'stopped' : this.rare.endReason
   }
 
+  /** What waits, in the order in which it will be handled. For those who look on: a simulator, a report. */
+  *waiting(): IterableIterator<Envelope> {
+    for (let envelope = this.#head; envelope !== null; envelope = envelope.next) yield envelope
+  }
+
+  /** A handler's promise, or setup's, is waited for. */
+  get isAwaiting(): boolean {
+    return (this.#state & awaiting) !== 0
+  }
+
   get isIdle(): boolean {
     return this.#state === 0 && this.#head === null
   }
@@ -552,6 +562,7 @@ export class Cell extends LocalRef implements Ready {
     const context = this.context as ActorContextImpl
     const plain = kind.levels === null
     let budget = this.depth
+    if (budget > kernel.turnMessagesMax) budget = kernel.turnMessagesMax
     kind.counters.messages += budget
     // A flood is of one type: its handler is looked up once (bench: counting).
     let table: HandlerTable = noHandlers
@@ -1357,20 +1368,25 @@ export class Cell extends LocalRef implements Ready {
       return Promise.reject(new ActorStopped(`${this.path} has stopped or is stopping`, { path: this.path }))
     }
     if (this.depth < this.kind.lowWater) return Promise.resolve()
+    const { kernel } = this
     return new Promise<void>((resolve, reject) => {
+      kernel.waiters++
       const abort = (): void => {
         const { rare } = this
         if (rare !== null && rare.rooms !== null) rare.rooms = rare.rooms.filter((other) => other !== waiter)
+        kernel.waiters--
         reject(
           new Aborted(`Waiting for room at ${this.path} was aborted`, { path: this.path }, signal?.reason),
         )
       }
       const waiter: RoomWaiter = {
         resolve: () => {
+          kernel.waiters--
           signal?.removeEventListener('abort', abort)
           resolve()
         },
         reject: (error) => {
+          kernel.waiters--
           signal?.removeEventListener('abort', abort)
           reject(error)
         },

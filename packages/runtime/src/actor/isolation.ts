@@ -41,10 +41,14 @@ interface MessageChecks {
   readonly reply: Check | undefined
 }
 
-/** Checks and copies messages and replies. One per system: compiled validators are kept per protocol. */
+/**
+ * Checks and copies messages and replies. One serves all systems of a process (`sharedGuard`): what it keeps is
+ * compiled validators, by protocol and as long as that lives. Compiling costs about 1 ms a message, which a program pays
+ * once; a test run with a thousand systems would pay it a thousand times.
+ */
 export class MessageGuard {
   readonly #validator: Validator
-  readonly #checks = new Map<MessageDefs, Map<string, MessageChecks>>()
+  readonly #checks = new WeakMap<MessageDefs, Map<string, MessageChecks>>()
 
   constructor() {
     this.#validator = createValidator({
@@ -150,6 +154,9 @@ export class MessageGuard {
     return checks
   }
 }
+
+/** The one guard. Pure but for its cache. */
+export const sharedGuard = new MessageGuard()
 
 function words(mismatch: Mismatch): string {
   return mismatchText(mismatch)

@@ -95,6 +95,7 @@ export class Kernel {
   readonly log: Logger
   readonly wheel: TimerWheel
   readonly queue: RunQueue
+  readonly turnMessagesMax: number
   readonly isolation: Isolation
   readonly guard: MessageGuard
   readonly hooks: KernelHooks
@@ -118,6 +119,11 @@ export class Kernel {
   running: ActorContextImpl | null = null
   /** When the handler on the stack began; kept only where stalls are blamed. */
   handlerSinceMs = 0
+  /**
+   * Promises of the runtime itself that somebody awaits and that are no asks: room, members, a stop. Whoever looks for
+   * handlers that wait for nothing (a simulator) looks here first.
+   */
+  waiters = 0
   /** Messages until the pump looks at the clock again. */
   untilClock = clockEvery
   readonly #kinds = new Map<AnyDefinition, ActorKind>()
@@ -157,6 +163,7 @@ export class Kernel {
     this.askTimeoutMs = options.askTimeoutMs
     this.stallMs = options.stallMs
     this.queue = options.platform.scheduler.makeRunQueue(() => this.#pump())
+    this.turnMessagesMax = this.queue.turnMessagesMax
   }
 
   newUid(): number {

@@ -76,6 +76,20 @@ export type AnyMessage<M> = { [K in keyof M & string]: MessageOf<M, K> }[keyof M
 export interface Protocol<out M extends MessageDefs = MessageDefs> {
   readonly name: string
   readonly messages: M
+  /** What its actors bear; see `ProtocolOptions`. Left out: as `reliable`. */
+  readonly delivery?: Delivery | undefined
+}
+
+/** See `ProtocolOptions.delivery`. */
+export type Delivery = 'reliable' | 'lossy'
+
+export interface ProtocolOptions {
+  /**
+   * `lossy`: its actors bear that single told messages are lost, come twice, come again later, or overtake each other.
+   * On a real network nothing changes: it tells a simulated one what it may do to them. Asks are not touched.
+   * @default 'reliable'
+   */
+  readonly delivery?: Delivery | undefined
 }
 
 /** The type of `messages` of a protocol. */
@@ -144,12 +158,18 @@ const namePattern = /^[A-Za-z][A-Za-z0-9_-]{0,62}$/
  * @throws {TypeError} if the name or a message's name is not `[A-Za-z][A-Za-z0-9_-]*` of at most 63 characters, or is
  *   one that every JavaScript object has (`constructor`, `toString`, `then`, ...)
  */
-export function protocol<const M extends MessageDefs>(name: string, messages: M): Protocol<M> {
+export function protocol<const M extends MessageDefs>(
+  name: string,
+  messages: M,
+  options?: ProtocolOptions,
+): Protocol<M> {
   if (!namePattern.test(name)) {
     throw new TypeError(`Cannot create protocol "${name}": its name must match ${namePattern.source}`)
   }
   checkMessageNames(`protocol "${name}"`, messages)
-  return Object.freeze({ name, messages: Object.freeze({ ...messages }) })
+  // Always there, so that all protocols have one shape: it is looked at for each message from another node.
+  const delivery = options?.delivery ?? 'reliable'
+  return Object.freeze({ name, messages: Object.freeze({ ...messages }), delivery })
 }
 
 /** @internal */

@@ -28,8 +28,10 @@ export function isForbiddenKey(key: string): boolean {
   )
 }
 
-/** Bytes of a fresh chunk; frames are cut out of it one after the other until it is used up. */
+/** Bytes of a full chunk; frames are cut out of it one after the other until it is used up. */
 const chunkBytes = 65_536
+/** And of the first one: a hundred nodes keep ten thousand writers, most of which only ever say that they are alive. */
+const firstChunkBytes = 1_024
 /** A value smaller than this many characters is written by a loop, which beats the call into the engine. */
 const shortTextMax = 64
 const loneSurrogate = /\p{Surrogate}/u
@@ -51,6 +53,7 @@ export class CborWriter {
   #position = 0
   #slots = 0
   #bytesMax: number
+  #nextChunkBytes = firstChunkBytes
 
   /**
    * `bytesMax`: an item that grows past it throws `RUNTIME_ENCODING_TOO_LARGE` the next time the buffer must
@@ -324,7 +327,8 @@ export class CborWriter {
         `Cannot encode a value of at least ${size + bytes} bytes: the limit is ${this.#bytesMax}`,
       )
     }
-    const buffer = Buffer.allocUnsafeSlow(Math.max(chunkBytes, (size + bytes) * 2))
+    const buffer = Buffer.allocUnsafeSlow(Math.max(this.#nextChunkBytes, (size + bytes) * 2))
+    if (this.#nextChunkBytes < chunkBytes) this.#nextChunkBytes *= 4
     this.#buffer.copy(buffer, 0, this.#start, this.#position)
     this.#buffer = buffer
     this.#view = new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength)

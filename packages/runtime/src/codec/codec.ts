@@ -37,6 +37,9 @@ addExtension({
     resolver === undefined ? new UnresolvedRef(parts) : resolver(parts),
 } as unknown as Parameters<typeof addExtension>[0])
 
+/** One writer for all: what it hands out are views into its chunk, so that a small value costs no buffer of its own. */
+let sharedWriter: CborWriter | undefined
+
 /**
  * The bytes of `value`. They are the caller's to keep; they may be a view into a larger buffer, so copy them
  * before transferring that buffer elsewhere.
@@ -45,11 +48,19 @@ addExtension({
  * than 28.
  */
 export function encode(value: unknown): Uint8Array {
-  const writer = new CborWriter()
-  writer.value(value)
-  return writer.cut()
+  // A getter in `value` may encode something else meanwhile: then the shared writer is in the middle of an item.
+  const writer = sharedWriter ?? new CborWriter()
+  sharedWriter = undefined
+  try {
+    writer.value(value)
+    return writer.cut()
+  } catch (error) {
+    writer.rewind(0, 0)
+    throw error
+  } finally {
+    sharedWriter = writer
+  }
 }
-
 /**
  * The value that `bytes` hold. Byte strings are copied out; nothing in the result shares memory with `bytes`.
  * A ref becomes what `resolveRef` makes of its parts, or an `UnresolvedRef` without one.

@@ -17,6 +17,7 @@ export function afterTurn(task: () => void): void {
 }
 
 class FifoRunQueue implements RunQueue {
+  readonly turnMessagesMax = Number.POSITIVE_INFINITY
   readonly #pump: () => void
   #head: Ready | null = null
   #tail: Ready | null = null

@@ -89,7 +89,7 @@ class MemoryTable {
     for (const [key, value] of changes) {
       const at = lowerBound(entries, key)
       const found = at < entries.length && entries[at]?.key === key
-      if (value !== undefined) entries.splice(at, found ? 1 : 0, { key, value: value.slice() })
+      if (value !== undefined) entries.splice(at, found ? 1 : 0, { key, value: new Uint8Array(value) })
       else if (found) entries.splice(at, 1)
     }
     this.#bytes = bytes

@@ -14,6 +14,11 @@ export interface Ready {
  * empty or the pump's budget is used, then says which with `idle` or `yieldNow`.
  */
 export interface RunQueue {
+  /**
+   * Messages after which a cell's turn ends, if not before: `Infinity` where batches are fast, 1 where a simulator
+   * decides after each message who is next.
+   */
+  readonly turnMessagesMax: number
   readonly push: (cell: Ready) => void
   readonly next: () => Ready | null
   /** The pump found nothing more to do. */

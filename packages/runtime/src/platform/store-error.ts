@@ -8,6 +8,7 @@ export type StoreErrorCode =
   | 'RUNTIME_STORE_CLOSED'
   | 'RUNTIME_STORE_FULL'
   | 'RUNTIME_STORE_FAILED'
+  | 'RUNTIME_STORE_CORRUPT'
 
 const errorBrand = Symbol.for('@understudy/error')
 

@@ -31,6 +31,24 @@ export function listenUnhandled(listener: UnhandledListener): Disposable {
   }
 }
 
+/**
+ * Listens alone: all other listeners are set aside until this one is disposed of. For a simulation, whose actors'
+ * rejections are not the test runner's. Nest with care: the last one in must be the first one out.
+ */
+export function listenUnhandledAlone(
+  listener: (error: unknown, promise: Promise<unknown>) => void,
+): Disposable {
+  const others = process.listeners('unhandledRejection')
+  process.removeAllListeners('unhandledRejection')
+  process.on('unhandledRejection', listener)
+  return {
+    [Symbol.dispose]() {
+      process.off('unhandledRejection', listener)
+      for (const other of others) process.on('unhandledRejection', other)
+    },
+  }
+}
+
 function processRegistry(): Registry {
   const holder = process as unknown as Record<symbol, Registry | undefined>
   const existing = holder[registryKey]

@@ -129,6 +129,7 @@ export function virtualPlatform(options: VirtualPlatformOptions = {}): VirtualPl
       makeRunQueue: (pump) => {
         const queue = fifoRunQueue(pump)
         return {
+          turnMessagesMax: queue.turnMessagesMax,
           push: (cell) => {
             pushes++
             queue.push(cell)

@@ -125,6 +125,11 @@ export class SupervisorCore {
     }
   }
 
+  /** Siblings are on their way down or up together: nobody else is started meanwhile. */
+  get hasGroup(): boolean {
+    return this.#group !== undefined
+  }
+
   step(input: SupervisorInput, nowMs: number): readonly SupervisorEffect[] {
     switch (input.type) {
       case 'failed':
@@ -202,6 +207,9 @@ export class SupervisorCore {
     }
     if (this.#strategy === 'one-for-one') return [report, { type: 'suspend', child }]
     const sharing = this.#affected(child, input.siblings)
+    // A temporary one on its way down counts as living no more, and is waited for all the same.
+    const leaving = this.#group?.phase === 'down' ? this.#group.down.at(-1) : undefined
+    if (leaving !== undefined && !sharing.some(({ name }) => name === leaving.name)) sharing.push(leaving)
     this.#group = { down: sharing, up: namesToStart(sharing), cause: child, phase: 'down' }
     return [report, ...this.#takeDown(this.#group)]
   }

@@ -39,6 +39,8 @@ export class Supervisor implements Family {
   readonly #hooks: SupervisorHooks
   readonly #children = new Map<string, Cell>()
   #core: SupervisorCore | undefined
+  /** The next static child waits for a group to be up again. */
+  #startIsDue = false
   #failures: Map<string, Failure> | undefined
   #delays: Map<string, Timer> | undefined
   /** All children are being stopped: nothing is restarted. */
@@ -111,6 +113,9 @@ export class Supervisor implements Family {
   #startNext(): void {
     const starting = this.#starting
     if (starting === undefined) return
+    // Those who were started before, and are being started again together, come first.
+    this.#startIsDue = this.#core?.hasGroup === true
+    if (this.#startIsDue) return
     const spec = starting.specs[starting.next]
     if (spec === undefined) {
       this.#starting = undefined
@@ -160,6 +165,7 @@ export class Supervisor implements Family {
     this.#closing = true
     this.#round++
     this.#starting = undefined
+    this.#startIsDue = false
     this.#core = undefined
     this.#failures = undefined
     for (const timer of this.#delays?.values() ?? []) timer.cancel()
@@ -242,6 +248,7 @@ export class Supervisor implements Family {
     // It gives up: the end of the child that it gives up for must not count as the end of the start.
     if (effects.at(-1)?.type === 'fail') this.#starting = undefined
     for (const effect of effects) this.#carryOut(effect)
+    if (this.#startIsDue && this.#core?.hasGroup !== true) this.#startNext()
   }
 
   #carryOut(effect: SupervisorEffect): void {

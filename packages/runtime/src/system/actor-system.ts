@@ -8,7 +8,7 @@ import { Cell } from '../actor/cell.ts'
 import { childPolicy, type ChildOptions } from '../actor/child-spec.ts'
 import { ActorContextImpl, spawnArguments } from '../actor/context.ts'
 import type { Failure, StopMode } from '../actor/family.ts'
-import { MessageGuard, type Isolation } from '../actor/isolation.ts'
+import { sharedGuard, type Isolation } from '../actor/isolation.ts'
 import { Kernel, type KernelCounters } from '../actor/kernel.ts'
 import { LocalRef, PathRef } from '../actor/local-ref.ts'
 import { protocol, type MessageDefs, type Protocol } from '../actor/protocol.ts'
@@ -198,7 +198,7 @@ class SystemImpl implements InternalSystem {
       name,
       platform,
       isolation: options.isolation ?? (production ? 'reference' : 'freeze'),
-      guard: new MessageGuard(),
+      guard: sharedGuard,
       hooks: this.#hooks(),
       services: new Map((options.services ?? []).map((binding) => [binding.name, binding.implementation])),
       store,
@@ -266,10 +266,19 @@ class SystemImpl implements InternalSystem {
       const text = `Cannot stop ${ref.path} through system "${this.name}": it is ${cell.parent === null || cell.parent === this.#rootCell ? 'a guardian; use shutdown()' : 'of another system'}`
       return Promise.reject(new ActorError('RUNTIME_ILLEGAL_CALL', text))
     }
-    return new Promise((resolve) => cell.stop(mode, resolve))
+    const { kernel } = this
+    return new Promise((resolve) => {
+      kernel.waiters++
+      cell.stop(mode, () => {
+        kernel.waiters--
+        resolve()
+      })
+    })
   }
 
   shutdown(reason = 'shutdown() was called'): Promise<ShutdownReport> {
+    // For good: who awaits this inside of an actor hangs until the shutdown gives up on it, and is named by it.
+    this.kernel.waiters++
     return this.coordinatedShutdown.run(reason)
   }
 

@@ -1,0 +1,25 @@
+import { actor, tell, type LaterReply } from '@understudy/runtime'
+import Type from 'typebox'
+import { Bank, BoxOffice, seats } from './theatre.ts'
+
+const own = { paid: tell({ customer: Type.String(), ok: Type.Boolean() }) }
+
+/** Does not make the next customer wait for the bank. It looks at the seats now, and takes one when the money is there. */
+export const wrongBoxOffice = actor(BoxOffice, { own }, (ctx) => {
+  let free = seats
+  const waiting = new Map<string, LaterReply<boolean>>()
+  return {
+    buy: ({ customer }) => {
+      if (free < 1) return false
+      const answer = ctx.call().later<boolean>()
+      waiting.set(customer, answer)
+      const bank = ctx.ref(Bank, '/user/bank')
+      ctx.request(bank, { type: 'charge', customer }, (ok) => ({ type: 'paid', customer, ok }))
+      return answer
+    },
+    paid: ({ customer, ok }) => {
+      if (ok) free--
+      waiting.get(customer)?.reply(ok)
+    },
+  }
+})

@@ -1,0 +1,114 @@
+/** A simulated store as its process sees it: the whole of a directory, or the part whose keys begin with a prefix. */
+import { StoreError } from '../platform/store-error.ts'
+import type { Store, StoreChange, StoreEntry, StoreRange } from '../platform/store.ts'
+import { lowerBound } from './disk-directory.ts'
+import { never, type StoreSession } from './store-session.ts'
+
+/** Entries that a walk fetches at once: between two fetches others have their turn. */
+const pageEntries = 16
+
+/** Keeps the contract of `Store`. In a dead process nothing that it promised ever settles. */
+export class StoreView implements Store {
+  readonly #session: StoreSession
+  readonly #prefix: string
+  readonly #parent: StoreView | undefined
+  #isClosed = false
+
+  constructor(session: StoreSession, prefix = '', parent?: StoreView) {
+    this.#session = session
+    this.#prefix = prefix
+    this.#parent = parent
+  }
+
+  readonly get = async (key: string): Promise<Uint8Array | undefined> => {
+    this.#assertOpen('read')
+    const session = this.#session
+    const full = this.#prefix + key
+    return session.read(`"${full}"`, () => {
+      const entry = session.directory.get(full)
+      return entry === undefined ? undefined : session.verify(entry).value
+    })
+  }
+
+  readonly range = (range: StoreRange = {}): AsyncIterable<StoreEntry> => {
+    const limit = range.limit ?? Infinity
+    if (!(limit === Infinity || (Number.isSafeInteger(limit) && limit >= 0))) {
+      throw new RangeError(`Cannot read a range: limit must be a whole number of at least 0, got ${limit}`)
+    }
+    return { [Symbol.asyncIterator]: () => this.#walk(range, limit) }
+  }
+
+  readonly write = async (batch: readonly StoreChange[]): Promise<void> => {
+    this.#assertOpen('write')
+    const changes = new Map<string, Uint8Array | undefined>()
+    for (const change of batch) {
+      if (typeof change.key !== 'string') {
+        throw new TypeError(`Cannot write to the store: a key must be a string, got ${typeof change.key}`)
+      }
+      if (change.type === 'put') {
+        if (!(change.value instanceof Uint8Array)) {
+          throw new TypeError(`Cannot write "${change.key}" to the store: the value must be a Uint8Array`)
+        }
+        // Not `slice`: that of a Buffer shares its bytes.
+        changes.set(this.#prefix + change.key, new Uint8Array(change.value))
+      } else if (change.type === 'delete') {
+        changes.set(this.#prefix + change.key, undefined)
+      } else {
+        const { type } = change as { readonly type: unknown }
+        throw new TypeError(
+          `Cannot write to the store: a change is "put" or "delete", got ${JSON.stringify(type)}`,
+        )
+      }
+    }
+    return this.#session.write(changes)
+  }
+
+  readonly scope = (prefix: string): Store => {
+    this.#assertOpen('open a scope of')
+    if (prefix === '' || prefix.startsWith('/') || prefix.endsWith('/')) {
+      throw new RangeError(
+        `Cannot open the scope "${prefix}": a prefix must not be empty, nor begin or end with a slash`,
+      )
+    }
+    return new StoreView(this.#session, `${this.#prefix}${prefix}/`, this)
+  }
+
+  /** Resolves when the writes under way are settled and the directory is free again. */
+  readonly close = async (): Promise<void> => {
+    this.#isClosed = true
+    if (this.#parent === undefined) await this.#session.close()
+  }
+
+  async *#walk(range: StoreRange, limit: number): AsyncGenerator<StoreEntry, void, undefined> {
+    this.#assertOpen('read')
+    const session = this.#session
+    const what = `the range from "${this.#prefix}${range.from ?? ''}"`
+    const version = await session.read(what, () => session.directory.take())
+    try {
+      const { entries } = version
+      const skip = this.#prefix.length
+      const from = lowerBound(entries, this.#prefix + (range.from ?? ''))
+      // One past the last entry of this view. A prefix ends in '/', and '0' is the code unit after it.
+      const end = skip === 0 ? entries.length : lowerBound(entries, `${this.#prefix.slice(0, -1)}0`)
+      const to = range.to === undefined ? end : lowerBound(entries, this.#prefix + range.to)
+      const count = Math.min(to - from, limit)
+      for (let i = 0; i < count; i++) {
+        if (i > 0 && i % pageEntries === 0) await session.read(what, () => undefined)
+        const entry = entries[range.reverse === true ? to - 1 - i : from + i]
+        if (entry === undefined) return
+        const { key, value } = session.verify(entry)
+        yield { key: key.slice(skip), value }
+        this.#assertOpen('read')
+        if (!session.life.isAlive) await never()
+      }
+    } finally {
+      version.readers -= 1
+    }
+  }
+
+  #assertOpen(attempt: string): void {
+    if (this.#isClosed)
+      throw new StoreError('RUNTIME_STORE_CLOSED', `Cannot ${attempt} the store: it is closed`)
+    if (this.#parent !== undefined) this.#parent.#assertOpen(attempt)
+  }
+}

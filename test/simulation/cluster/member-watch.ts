@@ -1,0 +1,269 @@
+/**
+ * Watches what the nodes of a simulated cluster say of each other, and holds it against what is true: members are real
+ * lives, incarnations only grow, events alternate and fit the views.
+ */
+import type { ClusterNode, Member, View } from '@understudy/cluster'
+import type { SimulatedNode, World } from '@understudy/cluster/simulation'
+import type { SimulatedProcess } from '@understudy/runtime/simulation'
+
+/** One incarnation of a node, as it really was. */
+export interface Life {
+  readonly name: string
+  readonly incarnation: number
+  readonly process: SimulatedProcess
+}
+
+export interface MemberWatchOptions {
+  /** Whether a process may be a member at all. @default every one */
+  readonly mayJoin?: ((life: SimulatedProcess) => boolean) | undefined
+  /** False when two nodes of one name may run at once: what one is told may be news of the other. @default true */
+  readonly areNamesUnique?: boolean | undefined
+}
+
+/** What one observer last said of a member. */
+interface Seen {
+  readonly incarnation: number
+  state: 'up' | 'suspect' | 'ended'
+}
+
+/** One told event, for scenarios that count them. */
+export interface Told {
+  readonly by: string
+  readonly atMs: number
+  readonly event: 'up' | 'suspected' | 'recovered' | 'down' | 'left' | 'self-removed'
+  readonly name: string
+  readonly incarnation: number
+  readonly reason: string
+}
+
+/** Longer than any silence that a node bears, and than its wait between two dials. */
+const quietMs = 6_000
+
+export class MemberWatch {
+  readonly told: Told[] = []
+  readonly #world: World
+  readonly #mayJoin: (life: SimulatedProcess) => boolean
+  readonly #lives = new Map<string, Life>()
+  readonly #scanned = new Map<SimulatedProcess, number>()
+  readonly #watched = new Map<SimulatedNode, ClusterNode>()
+  readonly #observers = new Map<string, Observer>()
+  readonly #areNamesUnique: boolean
+  #living = 0
+
+  /** Before the nodes are started. */
+  constructor(world: World, options: MemberWatchOptions = {}) {
+    this.#world = world
+    this.#areNamesUnique = options.areNamesUnique ?? true
+    this.#mayJoin = options.mayJoin ?? (() => true)
+    world.invariant('members-are-real', () => this.#look())
+  }
+
+  /** What really was at that incarnation. */
+  life(name: string, incarnation: number): Life | undefined {
+    return this.#lives.get(`${name} ${incarnation}`)
+  }
+
+  /** Every node of the world that runs, and what its view is called; all equal after a quiet time. */
+  agree(count = this.#world.nodes.length): boolean {
+    const up = this.#world.up()
+    if (up.length !== count) return false
+    const texts = up.map(({ node }) => textOf(node.members()))
+    return texts.every((text) => text === texts[0]) && livingIn(up[0]) === count
+  }
+
+  /** What the nodes say now, for the message of a rule that is broken. */
+  views(): string {
+    return this.#world.nodes
+      .map((node) => `${node.name}: ${node.isUp ? textOf(node.node.members()) : 'down'}`)
+      .join('\n')
+  }
+
+  /**
+   * Lets time pass until all nodes run and have the same view of all, and keep it: what broke before the heal may come
+   * out only when its deadline is over. @returns how long it took until they had it for good
+   */
+  async untilEqual(rule: string, withinMs: number): Promise<number> {
+    const fromMs = this.#world.now()
+    let sinceMs: number | undefined
+    while (sinceMs === undefined || this.#world.now() < sinceMs + quietMs) {
+      if (!this.agree()) sinceMs = undefined
+      else sinceMs ??= this.#world.now()
+      this.#world.check(
+        rule,
+        sinceMs !== undefined || this.#world.now() < fromMs + withinMs,
+        `The views are not equal after ${withinMs} ms:\n${this.views()}`,
+      )
+      await this.#world.sleep(20)
+    }
+    return sinceMs - fromMs
+  }
+
+  #look(): void {
+    const { processes } = this.#world.simulation
+    for (let at = this.#living; at < processes.length; at++) {
+      const life = processes[at]
+      if (life === undefined) continue
+      if (!life.isAlive) {
+        if (at === this.#living) this.#living++
+        continue
+      }
+      for (const { nodeName, nodeIncarnation } of life.kernels) {
+        if (nodeIncarnation === 0 || this.#scanned.get(life) === nodeIncarnation) continue
+        this.#scanned.set(life, nodeIncarnation)
+        // Whoever may not join may call itself what it likes.
+        if (this.#mayJoin(life)) this.#born({ name: nodeName, incarnation: nodeIncarnation, process: life })
+      }
+    }
+    for (const node of this.#world.nodes) {
+      if (!node.isUp || this.#watched.get(node) === node.node) continue
+      this.#watched.set(node, node.node)
+      this.#observers.set(node.name, new Observer(this, this.#world, node.node, node.name))
+    }
+  }
+
+  #born(life: Life): void {
+    const key = `${life.name} ${life.incarnation}`
+    const other = this.#lives.get(key)
+    // A clock that stands, or was set back, may say the same twice, and who refuses it may know of fewer lives than
+    // others do. Only a node that stores its number could be sure.
+    if (other !== undefined && other.process !== life.process) this.#world.sometimes('two-lives-of-one-number')
+    this.#lives.set(key, life)
+  }
+
+  /** @internal A node that was refused takes a number above all that the one who refused it has seen. */
+  judgeReturn(name: string, incarnation: number, by: string): void {
+    if (!this.#areNamesUnique) return
+    const refuser = this.#world.nodes.find(
+      (node) => node.name === by || by.includes(`//${node.name}:`) || by.includes(node.address),
+    )
+    const seen = refuser === undefined ? undefined : this.#observers.get(refuser.name)?.seen(name)
+    this.#world.check(
+      'comes-back-above-the-highest',
+      seen === undefined || incarnation > seen,
+      `"${name}" was refused by "${refuser?.name}", which has seen it at ${seen}, and comes back as ${incarnation}`,
+    )
+  }
+
+  /** @internal */
+  judge(by: string, name: string, incarnation: number): void {
+    const life = this.life(name, incarnation)
+    this.#world.check(
+      'members-are-real',
+      life !== undefined && this.#mayJoin(life.process),
+      life === undefined
+        ? `"${by}" has "${name}" at incarnation ${incarnation} as a member: there was never one`
+        : `"${by}" has "${life.process.name}" as member "${name}": it is a stranger`,
+    )
+  }
+}
+
+/** One node's word, over one life of it. */
+class Observer {
+  readonly #watch: MemberWatch
+  readonly #world: World
+  readonly #by: string
+  readonly #node: ClusterNode
+  #seen = new Map<string, Seen>()
+
+  constructor(watch: MemberWatch, world: World, node: ClusterNode, by: string) {
+    this.#watch = watch
+    this.#world = world
+    this.#node = node
+    this.#by = by
+    for (const member of node.members()) {
+      if (member.name !== by)
+        this.#seen.set(member.name, { incarnation: member.incarnation, state: placed(member) })
+    }
+    const { events } = node
+    events.on('member-up', (e) => this.#up(e.name, e.incarnation))
+    events.on('member-suspected', (e) => this.#moved('suspected', ['up'], 'suspect', e))
+    events.on('member-recovered', (e) => this.#moved('recovered', ['suspect'], 'up', e))
+    events.on('member-down', (e) => this.#moved('down', ['up', 'suspect'], 'ended', e))
+    events.on('member-left', (e) => this.#moved('left', ['up', 'suspect'], 'ended', e))
+    events.on('self-removed', (e) => {
+      this.#note('self-removed', by, e.incarnation, e.by)
+      watch.judgeReturn(by, e.incarnation, e.by)
+      // A new core, which remembers nothing.
+      this.#seen = new Map()
+    })
+    events.on('view-changed', (e) => this.#fits(e.view))
+  }
+
+  /** The highest life of that name that it has seen. */
+  seen(name: string): number | undefined {
+    return this.#seen.get(name)?.incarnation
+  }
+
+  #note(event: Told['event'], name: string, incarnation: number, reason = ''): void {
+    this.#watch.told.push({ by: this.#by, atMs: this.#world.now(), event, name, incarnation, reason })
+    this.#world.note(`${event} ${name} ${incarnation} ${reason}`, this.#by)
+  }
+
+  #up(name: string, incarnation: number): void {
+    this.#note('up', name, incarnation)
+    this.#watch.judge(this.#by, name, incarnation)
+    const before = this.#seen.get(name)
+    this.#world.check(
+      'incarnations-grow',
+      before === undefined || incarnation > before.incarnation,
+      `"${this.#by}" took "${name}" in at incarnation ${incarnation} after it had seen ${before?.incarnation}`,
+    )
+    this.#world.check(
+      'events-alternate',
+      before === undefined || before.state === 'ended',
+      `"${this.#by}" says that "${name}" is up, and did not say that its life before (${before?.incarnation}) is over`,
+    )
+    this.#seen.set(name, { incarnation, state: 'up' })
+  }
+
+  #moved(
+    event: Told['event'],
+    from: readonly Seen['state'][],
+    to: Seen['state'],
+    told: { readonly name: string; readonly incarnation: number; readonly reason?: string },
+  ): void {
+    const { name, incarnation, reason } = told
+    this.#note(event, name, incarnation, reason)
+    const before = this.#seen.get(name)
+    this.#world.check(
+      'events-alternate',
+      before !== undefined && before.incarnation === incarnation && from.includes(before.state),
+      `"${this.#by}" says ${event} of "${name}" ${incarnation}, which was ${before?.state} at ${before?.incarnation}`,
+    )
+    this.#seen.set(name, { incarnation, state: to })
+  }
+
+  #fits(view: View): void {
+    const said = [...this.#seen]
+      .filter(([, { state }]) => state !== 'ended')
+      .map(([name, { incarnation, state }]) => `${name} ${incarnation} ${state}`)
+      .sort()
+    const viewed = view.members
+      .filter(({ name }) => name !== this.#by)
+      .map((member) => `${member.name} ${member.incarnation} ${placed(member)}`)
+      .sort()
+    this.#world.check(
+      'events-fit-view',
+      said.join('\n') === viewed.join('\n'),
+      `The events of "${this.#by}" say [${said.join(', ')}], its view says [${viewed.join(', ')}]`,
+    )
+    const self = view.members.find(({ name }) => name === this.#by)
+    this.#world.check(
+      'self-in-view',
+      self === undefined || (self.incarnation === this.#node.incarnation && self.status === 'alive'),
+      `"${this.#by}" is ${this.#node.incarnation}, and its view says ${JSON.stringify(self)}`,
+    )
+  }
+}
+
+function placed({ status }: Member): Seen['state'] {
+  return status === 'alive' ? 'up' : status === 'suspect' ? 'suspect' : 'ended'
+}
+
+function textOf(members: readonly Member[]): string {
+  return members.map(({ name, incarnation, status }) => `${name} ${incarnation} ${status}`).join(', ')
+}
+
+function livingIn(node: SimulatedNode | undefined): number {
+  return node === undefined ? 0 : node.node.members().filter(({ status }) => status === 'alive').length
+}

@@ -1,0 +1,17 @@
+/** All scenarios, in the order in which they are listed and run. */
+import type { Scenario } from '../scenario.ts'
+import { handshakeScenarios } from './handshake.ts'
+import { remoteScenarios } from './remote.ts'
+import { membershipScenarios } from './membership.ts'
+import { supervisionScenarios } from './supervision.ts'
+import { wrongLockScenarios } from './wrong-lock.ts'
+import { wrongRegisterScenarios } from './wrong-register.ts'
+
+export const scenarios: readonly Scenario[] = [
+  ...supervisionScenarios,
+  ...handshakeScenarios,
+  ...membershipScenarios,
+  ...remoteScenarios,
+  ...wrongLockScenarios,
+  ...wrongRegisterScenarios,
+]
