@@ -43,7 +43,7 @@ export class MemberWatch {
   readonly told: Told[] = []
   readonly #world: World
   readonly #mayJoin: (life: SimulatedProcess) => boolean
-  readonly #lives = new Map<string, Life>()
+  readonly #lives = new Map<string, readonly Life[]>()
   readonly #scanned = new Map<SimulatedProcess, number>()
   readonly #watched = new Map<SimulatedNode, ClusterNode>()
   readonly #observers = new Map<string, Observer>()
@@ -58,9 +58,9 @@ export class MemberWatch {
     world.invariant('members-are-real', () => this.#look())
   }
 
-  /** What really was at that incarnation. */
-  life(name: string, incarnation: number): Life | undefined {
-    return this.#lives.get(`${name} ${incarnation}`)
+  /** Who really was at that incarnation: one, or more where two took one number. */
+  lives(name: string, incarnation: number): readonly Life[] {
+    return this.#lives.get(`${name} ${incarnation}`) ?? []
   }
 
   /** Every node of the world that runs, and what its view is called; all equal after a quiet time. */
@@ -122,12 +122,11 @@ export class MemberWatch {
   }
 
   #born(life: Life): void {
-    const key = `${life.name} ${life.incarnation}`
-    const other = this.#lives.get(key)
+    const others = this.lives(life.name, life.incarnation)
     // A clock that stands, or was set back, may say the same twice, and who refuses it may know of fewer lives than
     // others do. Only a node that stores its number could be sure.
-    if (other !== undefined && other.process !== life.process) this.#world.sometimes('two-lives-of-one-number')
-    this.#lives.set(key, life)
+    if (others.length > 0) this.#world.sometimes('two-lives-of-one-number')
+    this.#lives.set(`${life.name} ${life.incarnation}`, [...others, life])
   }
 
   /** @internal A node that was refused takes a number above all that the one who refused it has seen. */
@@ -146,13 +145,10 @@ export class MemberWatch {
 
   /** @internal */
   judge(by: string, name: string, incarnation: number): void {
-    const life = this.life(name, incarnation)
     this.#world.check(
       'members-are-real',
-      life !== undefined && this.#mayJoin(life.process),
-      life === undefined
-        ? `"${by}" has "${name}" at incarnation ${incarnation} as a member: there was never one`
-        : `"${by}" has "${life.process.name}" as member "${name}": it is a stranger`,
+      this.lives(name, incarnation).length > 0,
+      `"${by}" has "${name}" at incarnation ${incarnation} as a member: no node of this cluster ever was`,
     )
   }
 }

@@ -3,7 +3,7 @@ import { actor, ask, child, protocol, supervisor, tell, type AnyDefinition } fro
 import { simulate, type World } from '@understudy/cluster/simulation'
 import type { RunInput, RunResult } from '@understudy/runtime/simulation'
 import Type from 'typebox'
-import { faultChances, frameTags, threeNodeFaults, Witness, type Boot } from './witness.ts'
+import { faultChances, frameTags, threeNodeFaults, Witness, type Boot, type Life } from './witness.ts'
 
 const Gossip = protocol(
   'lossy-gossip',
@@ -36,8 +36,8 @@ export const lossyTags: readonly string[] = [
 interface Stream {
   readonly to: string
   sent: number
-  /** Handed on by the receiver, in its order, by boot. */
-  readonly delivered: Map<Boot, number[]>
+  /** Handed on by the receiver, in its order, by life of that. */
+  readonly delivered: Map<Life, number[]>
   readonly strict: Map<Boot, number>
 }
 
@@ -112,7 +112,7 @@ function senderOf(ledger: LossyLedger, boot: Boot, names: () => readonly string[
 
 function receiverOf(ledger: LossyLedger, boot: Boot): AnyDefinition {
   return actor(Receiver, (ctx) => {
-    ledger.witness.begins(boot, ctx)
+    const life = ledger.witness.begins(boot, ctx)
     const next = new Map<number, number>()
     return {
       hello: () => null,
@@ -126,8 +126,8 @@ function receiverOf(ledger: LossyLedger, boot: Boot): AnyDefinition {
         if (n < expected) ledger.witness.met(n === expected - 1 ? 'came-twice' : 'came-late')
         if (n === expected) {
           next.set(stream, n + 1)
-          const delivered = of.delivered.get(boot) ?? []
-          of.delivered.set(boot, [...delivered, n])
+          const delivered = of.delivered.get(life) ?? []
+          of.delivered.set(life, [...delivered, n])
         }
         ctx.tell(ctx.ref(Sender, `${from}:/user/sender`), { type: 'ack', stream, n })
       },
@@ -192,10 +192,10 @@ async function losing(world: World, ledger: LossyLedger): Promise<void> {
     world.check('gossip-converges', value === ledger.highest, `"${name}" says ${value}; the highest is ${ledger.highest}`)
   }
   for (const [number, { to, delivered }] of ledger.streams.entries()) {
-    for (const [boot, items] of delivered) {
+    for (const [life, items] of delivered) {
       const first = items[0] ?? 0
       const inOrder = items.every((n, index) => n === first + index)
-      world.check('stop-and-wait', inOrder, `stream ${number} to "${to}", boot ${boot.number}: ${items.join(', ')}`)
+      world.check('stop-and-wait', inOrder, `stream ${number} to "${to}", ${witness.nameOf(life)}: ${items.join(', ')}`)
       if (items.length === itemsMax) witness.met('all-delivered')
     }
   }

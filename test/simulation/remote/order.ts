@@ -3,7 +3,7 @@ import { actor, ask, child, protocol, supervisor, tell, type AnyDefinition } fro
 import { simulate, type World } from '@understudy/cluster/simulation'
 import type { RunInput, RunResult } from '@understudy/runtime/simulation'
 import Type from 'typebox'
-import { allFaults, faultChances, frameTags, Witness, type Boot, type Life, type SeenEpoch } from './witness.ts'
+import { allFaults, faultChances, frameTags, isSameEpoch, Witness, type Boot, type Life, type SeenEpoch } from './witness.ts'
 
 /** `stream`: everything that one life of a source sends to one path. */
 const Sink = protocol('order-sink', {
@@ -85,13 +85,13 @@ class OrderLedger {
   #checkGap(stream: Stream, n: number, last: number, what: string): void {
     const { epoch } = stream.sent[n] as Sent
     const before = stream.sent[last]?.epoch
-    if (epoch !== undefined && before !== undefined && !isSame(epoch, before)) {
+    if (epoch !== undefined && before !== undefined && !isSameEpoch(epoch, before)) {
       this.witness.met('stream-over-two-epochs')
       if (n > last + 1) this.witness.met('suffix-lost')
     }
     for (let missing = n - 1; missing > last; missing--) {
       const sent = stream.sent[missing] as Sent
-      if (epoch === undefined || sent.epoch === undefined || !isSame(sent.epoch, epoch)) return
+      if (epoch === undefined || sent.epoch === undefined || !isSameEpoch(sent.epoch, epoch)) return
       // An ask that was given up need not come.
       if (sent.isTell && sent.isAccepted) {
         this.witness.broken('no-gap', `${what} came, but message ${missing}, sent before it over the same link, did not`)
@@ -127,10 +127,6 @@ class OrderLedger {
     if (stream === undefined) throw new Error(`There is no stream ${number}`)
     return stream
   }
-}
-
-function isSame(one: SeenEpoch, other: SeenEpoch): boolean {
-  return one.incarnation === other.incarnation && one.epoch === other.epoch
 }
 
 function sinkOf(ledger: OrderLedger, boot: Boot): AnyDefinition {

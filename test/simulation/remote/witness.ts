@@ -42,6 +42,12 @@ interface SelfTold {
 export interface SeenEpoch {
   readonly incarnation: number
   readonly epoch: number
+  /** Of the sender: as a new incarnation it counts epochs from the start again. */
+  readonly rejoins: number
+}
+
+export function isSameEpoch(one: SeenEpoch, other: SeenEpoch | undefined): boolean {
+  return one.incarnation === other?.incarnation && one.epoch === other.epoch && one.rejoins === other.rejoins
 }
 
 export interface DeadLetterSeen {
@@ -186,7 +192,8 @@ export class Witness {
   /** The link that `boot` uses to `to` now. */
   epochOf(boot: Boot, to: string): SeenEpoch | undefined {
     const member = this.nodeOf(boot)?.status().membership.members.find(({ name }) => name === to)
-    return member?.linkId === undefined ? undefined : { incarnation: member.incarnation, epoch: member.epoch }
+    if (member?.linkId === undefined) return undefined
+    return { incarnation: member.incarnation, epoch: member.epoch, rejoins: boot.rejoins }
   }
 
   /** When `boot` last gave `node` up; `-Infinity`: never. */

@@ -3,6 +3,7 @@ import type { Scenario } from '../scenario.ts'
 import { handshakeScenarios } from './handshake.ts'
 import { remoteScenarios } from './remote.ts'
 import { membershipScenarios } from './membership.ts'
+import { ringScenarios } from './ring.ts'
 import { supervisionScenarios } from './supervision.ts'
 import { wrongLockScenarios } from './wrong-lock.ts'
 import { wrongRegisterScenarios } from './wrong-register.ts'
@@ -11,6 +12,7 @@ export const scenarios: readonly Scenario[] = [
   ...supervisionScenarios,
   ...handshakeScenarios,
   ...membershipScenarios,
+  ...ringScenarios,
   ...remoteScenarios,
   ...wrongLockScenarios,
   ...wrongRegisterScenarios,

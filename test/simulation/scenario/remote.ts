@@ -2,6 +2,7 @@
 import type { Scenario } from '../scenario.ts'
 import { askTags, runAsk } from '../remote/ask.ts'
 import { cycleTags, runCycle } from '../remote/cycle.ts'
+import { loadTags, runLoad } from '../remote/load.ts'
 import { lossyFaults, lossyTags, runLossy } from '../remote/lossy.ts'
 import { orderTags, runOrder } from '../remote/order.ts'
 import { refsTags, runRefs } from '../remote/refs.ts'
@@ -50,5 +51,12 @@ export const remoteScenarios: readonly Scenario[] = [
     sometimes: lossyTags,
     faults: lossyFaults,
     run: runLossy,
+  },
+  {
+    name: 'remote/load',
+    about: 'bursts, giants, a hot node, slow consumers and retry storms on small queues: nothing is lost without a word',
+    sometimes: loadTags,
+    faults: threeNodeFaults,
+    run: runLoad,
   },
 ]

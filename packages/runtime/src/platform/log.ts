@@ -30,6 +30,34 @@ export const silentLogger: Logger = Object.freeze({
   isLevelEnabled: () => false,
 })
 
+/** Where the lines of a `keepingLogger` go. */
+export type KeepLine = (level: LogLevel, fields: Readonly<Record<string, unknown>>, message: string) => void
+
+/** Hands every line to `keep`, with the fields that were bound on the way. `lowest`: what is below goes nowhere. */
+export function keepingLogger(keep: KeepLine, lowest: 'debug' | 'info' = 'debug'): Logger {
+  return boundLogger(keep, lowest, {})
+}
+
+function boundLogger(
+  keep: KeepLine,
+  lowest: 'debug' | 'info',
+  bound: Readonly<Record<string, unknown>>,
+): Logger {
+  const write =
+    (level: LogLevel): LogMethod =>
+    (fields, message) =>
+      keep(level, { ...bound, ...fields }, message)
+  return {
+    debug: lowest === 'debug' ? write('debug') : ignore,
+    info: write('info'),
+    warn: write('warn'),
+    error: write('error'),
+    fatal: write('fatal'),
+    child: (fields) => boundLogger(keep, lowest, { ...bound, ...fields }),
+    isLevelEnabled: (level) => level !== 'debug' || lowest === 'debug',
+  }
+}
+
 /**
  * JSON lines on standard error through pino. `level` is the lowest level written; default `info`.
  *

@@ -3,11 +3,12 @@
  * nothing is written or exits. The same actors run on it as on a real machine.
  */
 import { fifoRunQueue } from './fifo-run-queue.ts'
-import { silentLogger, type Logger, type LogLevel } from './log.ts'
+import { keepingLogger, type Logger, type LogLevel } from './log.ts'
 import { memoryStore } from './memory-store.ts'
 import type { Clock, Platform, Timer } from './platform.ts'
 import { seededRandom } from './random.ts'
 import type { Store } from './store.ts'
+import { VirtualHost } from './virtual-host.ts'
 
 export interface VirtualPlatformOptions {
   /** @default 1 */
@@ -60,14 +61,17 @@ export function virtualPlatform(options: VirtualPlatformOptions = {}): VirtualPl
   let nowMs = 0
   let order = 0
   let pushes = 0
-  let holds = 0
   const wallStartMs = options.wallMs ?? 1_700_000_000_000
   const timers = new Set<VirtualTimer>()
-  const signalListeners = new Set<(signal: 'SIGINT' | 'SIGTERM') => void>()
-  const unhandledListeners = new Set<(error: unknown, promise: Promise<unknown>) => boolean>()
   const stores = new Map<string, Store>()
   const exits: number[] = []
   const logged: LoggedLine[] = []
+  const host = new VirtualHost({
+    name: 'virtual',
+    processId: 1,
+    env: options.env ?? {},
+    exited: (code) => void exits.push(code),
+  })
   const random = seededRandom(options.seed ?? 1)
   const secrets = random.fork('secure-bytes')
 
@@ -153,60 +157,16 @@ export function virtualPlatform(options: VirtualPlatformOptions = {}): VirtualPl
       }
       return Promise.resolve(store)
     },
-    log: options.log ?? keepingLogger(logged, {}),
-    host: {
-      onSignal: (listener) => {
-        signalListeners.add(listener)
-        return { [Symbol.dispose]: () => void signalListeners.delete(listener) }
-      },
-      onUnhandled: (listener) => {
-        unhandledListeners.add(listener)
-        return { [Symbol.dispose]: () => void unhandledListeners.delete(listener) }
-      },
-      keepAlive: () => {
-        holds++
-        let held = true
-        return {
-          [Symbol.dispose]: () => {
-            if (held) holds--
-            held = false
-          },
-        }
-      },
-      exit: (code) => void exits.push(code),
-      env: options.env ?? {},
-      name: 'virtual',
-      processId: 1,
-    },
+    log: options.log ?? keepingLogger((level, fields, message) => logged.push({ level, fields, message })),
+    host,
     advance,
     settle,
     pendingTimers: () => timers.size,
     nextTimerAtMs: () => nextDue(Number.POSITIVE_INFINITY)?.atMs,
-    holds: () => holds,
+    holds: () => host.holds,
     exits,
-    signal: (signal) => {
-      for (const listener of [...signalListeners]) listener(signal)
-    },
-    unhandled: (error) => {
-      const promise = Promise.resolve()
-      return [...unhandledListeners].some((listener) => listener(error, promise))
-    },
+    signal: (signal) => host.signal(signal),
+    unhandled: (error) => host.takeBlame(error, Promise.resolve()),
     logged,
-  }
-}
-
-function keepingLogger(lines: LoggedLine[], bound: Readonly<Record<string, unknown>>): Logger {
-  const write = (level: LogLevel) => (fields: Readonly<Record<string, unknown>>, message: string) => {
-    lines.push({ level, fields: { ...bound, ...fields }, message })
-  }
-  return {
-    ...silentLogger,
-    debug: write('debug'),
-    info: write('info'),
-    warn: write('warn'),
-    error: write('error'),
-    fatal: write('fatal'),
-    child: (fields) => keepingLogger(lines, { ...bound, ...fields }),
-    isLevelEnabled: () => true,
   }
 }

@@ -6,11 +6,13 @@
  */
 import type { Cell } from '../actor/cell.ts'
 import type { Kernel } from '../actor/kernel.ts'
-import type { LogLevel, Logger } from '../platform/log.ts'
-import type { Clock, Host, Platform, Timer } from '../platform/platform.ts'
+import { keepingLogger, type LogLevel } from '../platform/log.ts'
+import type { Platform } from '../platform/platform.ts'
 import type { Ready, RunQueue } from '../platform/run-queue.ts'
+import { VirtualHost } from '../platform/virtual-host.ts'
 import type { Guarded } from './ambient-guard.ts'
 import type { ScheduledEvent } from './event-heap.ts'
+import { SimulatedClock } from './simulated-clock.ts'
 import type { SimulatedMachine } from './simulated-machine.ts'
 import type { Simulation } from './simulation.ts'
 
@@ -110,12 +112,10 @@ export class SimulatedProcess {
   #isAlive = true
   #afterTurn: (() => void)[] = []
   readonly #onKill: (() => void)[] = []
-  readonly #signalListeners = new Set<(signal: 'SIGINT' | 'SIGTERM') => void>()
-  readonly #unhandledListeners = new Set<(error: unknown, promise: Promise<unknown>) => boolean>()
+  readonly #host: VirtualHost
   readonly #kernels = new Set<Kernel>()
   readonly #roots: Cell[] = []
   readonly #guarded: Guarded
-  #holds = 0
   #exitCode: number | undefined
   #actors = 0
   #isBlocked = false
@@ -137,6 +137,15 @@ export class SimulatedProcess {
     this.#life = life
     this.name = life === 0 ? machine.name : `${machine.name}#${life + 1}`
     this.#guarded = { name: `process "${this.name}"` }
+    this.#host = new VirtualHost({
+      name: machine.name,
+      processId: life + 1,
+      env: machine.env,
+      exited: (code) => {
+        this.#exitCode ??= code
+        this.kill()
+      },
+    })
     this.platform = this.#makePlatform()
   }
 
@@ -165,7 +174,7 @@ export class SimulatedProcess {
 
   /** Holds on the process (`keepAlive`) that were not released. */
   get holds(): number {
-    return this.#holds
+    return this.#host.holds
   }
 
   get kernels(): ReadonlySet<Kernel> {
@@ -254,11 +263,11 @@ export class SimulatedProcess {
 
   /** Plays a signal. */
   signal(signal: 'SIGINT' | 'SIGTERM'): void {
-    for (const listener of [...this.#signalListeners]) listener(signal)
+    this.#host.signal(signal)
   }
 
   takeBlame(error: unknown, promise: Promise<unknown>): boolean {
-    return [...this.#unhandledListeners].some((listener) => listener(error, promise))
+    return this.#host.takeBlame(error, promise)
   }
 
   // ---- Steps (the simulator's) ---------------------------------------------------------------------------------
@@ -412,13 +421,18 @@ export class SimulatedProcess {
     for (const event of this.#deferred.splice(0)) this.simulation.resume(event)
   }
 
+  #keepLine(line: Omit<SimulatedLogLine, 'atMs'>): void {
+    this.logged.push({ atMs: this.simulation.nowMs, ...line })
+    if (this.logged.length >= 2 * logLinesMax) this.logged.splice(0, logLinesMax)
+  }
+
   // ---- The platform --------------------------------------------------------------------------------------------
 
   #makePlatform(): Platform {
     const random = this.simulation.choices.random.fork(`process/${this.name}`)
     const secrets = random.fork('secure-bytes')
     return {
-      clock: this.#makeClock(),
+      clock: new SimulatedClock(this),
       random,
       secureBytes: (count) => Uint8Array.from({ length: count }, () => secrets.int(0, 255)),
       scheduler: {
@@ -434,83 +448,8 @@ export class SimulatedProcess {
         afterLoop: (task) => this.simulation.at(this.simulation.nowMs, this, 'after-loop', task),
       },
       openStore: (directory) => this.machine.disk.open(directory, this),
-      log: this.#makeLogger({}),
-      host: this.#makeHost(),
-    }
-  }
-
-  #makeClock(): Clock {
-    const { simulation } = this
-    const { clock } = this.machine
-    return {
-      monotonicMs: () => clock.monotonicAt(this.departsAtMs),
-      wallMs: () => clock.wallAt(this.departsAtMs),
-      setTimer: (atMs, fire): Timer => {
-        if (Number.isNaN(atMs)) throw new RangeError('Cannot set a timer: atMs must be a number, got NaN')
-        if (atMs === Number.POSITIVE_INFINITY) return { cancel: () => undefined }
-        let isCancelled = false
-        let event = simulation.at(clock.trueAt(atMs), this, 'timer', due)
-        function due(): void {
-          if (isCancelled) return
-          // The clock was slowed down meanwhile: it is not time yet.
-          if (clock.monotonicAt(simulation.nowMs) < atMs) event = again()
-          else fire()
-        }
-        const again = (): typeof event => simulation.at(clock.trueAt(atMs), this, 'timer', due)
-        return {
-          cancel: () => {
-            isCancelled = true
-            event.cancel()
-          },
-        }
-      },
-      slotMs: 0,
-    }
-  }
-
-  #makeHost(): Host {
-    return {
-      onSignal: (listener) => {
-        this.#signalListeners.add(listener)
-        return { [Symbol.dispose]: () => void this.#signalListeners.delete(listener) }
-      },
-      onUnhandled: (listener) => {
-        this.#unhandledListeners.add(listener)
-        return { [Symbol.dispose]: () => void this.#unhandledListeners.delete(listener) }
-      },
-      keepAlive: () => {
-        this.#holds++
-        let isHeld = true
-        return {
-          [Symbol.dispose]: () => {
-            if (isHeld) this.#holds--
-            isHeld = false
-          },
-        }
-      },
-      exit: (code) => {
-        this.#exitCode ??= code
-        this.kill()
-      },
-      env: this.machine.env,
-      name: this.machine.name,
-      processId: this.#life + 1,
-    }
-  }
-
-  #makeLogger(bound: Readonly<Record<string, unknown>>): Logger {
-    const write = (level: LogLevel) => (fields: Readonly<Record<string, unknown>>, message: string) => {
-      this.logged.push({ atMs: this.simulation.nowMs, level, fields: { ...bound, ...fields }, message })
-      if (this.logged.length >= 2 * logLinesMax) this.logged.splice(0, logLinesMax)
-    }
-    return {
-      debug: ignore,
-      info: write('info'),
-      warn: write('warn'),
-      error: write('error'),
-      fatal: write('fatal'),
-      child: (fields) => this.#makeLogger({ ...bound, ...fields }),
-      isLevelEnabled: (level) => level !== 'debug',
+      log: keepingLogger((level, fields, message) => this.#keepLine({ level, fields, message }), 'info'),
+      host: this.#host,
     }
   }
 }
@@ -521,5 +460,5 @@ function* treeOf(cell: Cell): IterableIterator<Cell> {
 }
 
 function ignore(): void {
-  // Debug lines of a thousand runs are nobody's reading; and not every caller of `beginOperation` is an actor.
+  // Not every caller of `beginOperation` is an actor.
 }
