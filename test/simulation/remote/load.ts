@@ -45,6 +45,10 @@ interface Item {
 class LoadLedger {
   readonly witness = new Witness(loadTags)
   readonly items: Item[] = []
+  /** Feeders that wait for room, by life. */
+  readonly waiting = new Set<Life>()
+  /** The last item that a store got, by sender, path and receiver. */
+  readonly #last = new Map<string, number>()
 
   constructor() {
     this.witness.onDeadLetter = ({ reason, message }) => {
@@ -64,7 +68,7 @@ class LoadLedger {
     return this.items.push({ from, to, size, epoch, isAccepted: true, isHandled: false, deadLetters: 0 }) - 1
   }
 
-  handled(n: number, body: string): void {
+  handled(n: number, body: string, store: Life): void {
     const item = this.items[n]
     if (item === undefined) return this.witness.broken('never-sent', `item ${n}`)
     if (item.isHandled) this.witness.broken('at-most-once', `item ${n} was handled twice`)
@@ -72,6 +76,10 @@ class LoadLedger {
     if (body.length !== item.size) this.witness.broken('whole', `item ${n} has ${body.length} of ${item.size} characters`)
     if (item.deadLetters > 0) this.witness.broken('handled-or-dead', `item ${n} is a dead letter, and was handled`)
     if (item.size > frameBytesMax / 2) this.witness.met('giant-arrived')
+    const pair = `${item.from.number} ${store.boot.number} ${store.path}`
+    const last = this.#last.get(pair) ?? -1
+    if (n <= last) this.witness.broken('fifo', `item ${n} came after item ${last} to ${this.witness.nameOf(store)}`)
+    this.#last.set(pair, n)
     item.isHandled = true
   }
 
@@ -99,15 +107,15 @@ class LoadLedger {
 function storeOf(ledger: LoadLedger, boot: Boot, isSlow: boolean): AnyDefinition {
   const mailbox = isSlow ? ({ messagesMax: 20, overflow: 'reject' } as const) : {}
   return actor(Store, { name: isSlow ? 'load-slow-store' : 'load-store', mailbox }, (ctx) => {
-    ledger.witness.begins(boot, ctx)
+    const life = ledger.witness.begins(boot, ctx)
     const work = async (n: number, body: string): Promise<void> => {
-      ledger.handled(n, body)
+      ledger.handled(n, body, life)
       if (!isSlow) return
       ledger.witness.met('slow-consumer')
       await ctx.service(Outside).wait(20)
     }
     return {
-      put: ({ n, body }) => (isSlow ? work(n, body) : void ledger.handled(n, body)),
+      put: ({ n, body }) => (isSlow ? work(n, body) : void ledger.handled(n, body, life)),
       echo: (message) => ({ n: message.n, body: message.body }),
       hello: () => null,
     }
@@ -118,6 +126,7 @@ function feederOf(ledger: LoadLedger, boot: Boot): AnyDefinition {
   const { witness } = ledger
   return actor(Feeder, { own: ownOfFeeder }, (ctx) => {
     const life = witness.begins(boot, ctx)
+    ctx.defer(() => void ledger.waiting.delete(life))
     const put = (to: string, path: string, size: number): boolean => {
       const n = ledger.item(life, to, size)
       const body = 'x'.repeat(size)
@@ -141,6 +150,7 @@ function feederOf(ledger: LoadLedger, boot: Boot): AnyDefinition {
             continue
           }
           try {
+            ledger.waiting.add(life)
             await ref.room({ signal: ctx.signal })
             witness.met('waited-for-room')
             await ctx.service(Outside).wait(1)
@@ -150,6 +160,8 @@ function feederOf(ledger: LoadLedger, boot: Boot): AnyDefinition {
             }
             witness.met('room-ended')
             return
+          } finally {
+            ledger.waiting.delete(life)
           }
         }
       },
@@ -230,6 +242,10 @@ async function loading(world: World, ledger: LoadLedger): Promise<void> {
   await witness.heal((node, to) => node.ref(Store, to, '/user/store').ask({ type: 'hello' }))
   await world.sleep(10_000)
   ledger.settle()
+  for (const life of ledger.waiting) {
+    const { boot } = life
+    world.check('room-comes', boot.process?.isAlive !== true, `${witness.nameOf(life)} still waits for room in the calm`)
+  }
   await world.until('no-ask-hangs', () => witness.openAsks.length === 0, { withinMs: 5_000 })
   await witness.shutdown()
 }

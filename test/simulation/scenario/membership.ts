@@ -104,8 +104,11 @@ async function stall(world: World): Promise<void> {
     const node = world.node(world.choose(world.nodes.length, 'scenario/who'))
     const from = watch.told.length
     if (world.chance(0.3, 'scenario/leaves')) {
-      await node.shutdown()
-      await world.sleep(6_000)
+      await node.call((up) => up.shutdown('the scenario shut it down'))
+      // What is on its way arrives before the process is gone.
+      await world.sleep(1_000)
+      node.kill()
+      await world.sleep(5_000)
       for (const { by, event, name } of watch.told.slice(from)) {
         world.check('who-leaves-has-left', event === 'left' && name === node.name, `"${by}" says ${event} of "${name}"`)
       }

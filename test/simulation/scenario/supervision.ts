@@ -2,6 +2,7 @@
 import { simulateSystem } from '@understudy/runtime/simulation'
 import type { Scenario } from '../scenario.ts'
 import { askChain, chainTags } from '../supervision/ask-chain.ts'
+import { brokenDisk, brokenDiskFaults, brokenDiskTags } from '../supervision/broken-disk.ts'
 import { crashStorm, stormTags } from '../supervision/crash-storm.ts'
 import { failingStart, startTags } from '../supervision/failing-start.ts'
 import { poolStorm, poolTags } from '../supervision/pool-storm.ts'
@@ -38,6 +39,17 @@ export const supervisionScenarios: readonly Scenario[] = [
     faults: storedFaults,
     run: (input) =>
       simulateSystem({ ...input, faults: { only: storedFaults }, virtualMsMax: 1_200_000 }, storedService),
+  },
+  {
+    name: 'supervision/broken-disk',
+    about: 'a journal on a disk that lies, flips bits, forgets: what is read was once written, in order, or is refused',
+    sometimes: brokenDiskTags,
+    faults: brokenDiskFaults,
+    run: (input) =>
+      simulateSystem(
+        { ...input, faults: { only: brokenDiskFaults, chances: [0, 0.03, 0.1], tickMs: 50 } },
+        brokenDisk,
+      ),
   },
   {
     name: 'supervision/shutdown',
