@@ -2,7 +2,7 @@
  * Watches what the nodes of a simulated cluster say of each other, and holds it against what is true: members are real
  * lives, incarnations only grow, events alternate and fit the views.
  */
-import type { ClusterNode, Member, View } from '@understudy/cluster'
+import type { ClusterEvents, ClusterNode, Member, View } from '@understudy/cluster'
 import type { SimulatedNode, World } from '@understudy/cluster/simulation'
 import type { SimulatedProcess } from '@understudy/runtime/simulation'
 
@@ -23,7 +23,9 @@ export interface MemberWatchOptions {
 /** What one observer last said of a member. */
 interface Seen {
   readonly incarnation: number
-  state: 'up' | 'suspect' | 'ended'
+  readonly address: string
+  readonly state: 'up' | 'suspect' | 'ended'
+  readonly reason: string
 }
 
 /** One told event, for scenarios that count them. */
@@ -136,7 +138,8 @@ export class MemberWatch {
       (node) => node.name === by || by.includes(`//${node.name}:`) || by.includes(node.address),
     )
     const seen = refuser === undefined ? undefined : this.#observers.get(refuser.name)?.seen(name)
-    this.#world.check(
+    judge(
+      this.#world,
       'comes-back-above-the-highest',
       seen === undefined || incarnation > seen,
       `"${name}" was refused by "${refuser?.name}", which has seen it at ${seen}, and comes back as ${incarnation}`,
@@ -145,7 +148,8 @@ export class MemberWatch {
 
   /** @internal */
   judge(by: string, name: string, incarnation: number): void {
-    this.#world.check(
+    judge(
+      this.#world,
       'members-are-real',
       this.lives(name, incarnation).length > 0,
       `"${by}" has "${name}" at incarnation ${incarnation} as a member: no node of this cluster ever was`,
@@ -167,11 +171,10 @@ class Observer {
     this.#node = node
     this.#by = by
     for (const member of node.members()) {
-      if (member.name !== by)
-        this.#seen.set(member.name, { incarnation: member.incarnation, state: placed(member) })
+      if (member.name !== by) this.#seen.set(member.name, { ...member, state: placed(member), reason: '' })
     }
     const { events } = node
-    events.on('member-up', (e) => this.#up(e.name, e.incarnation))
+    events.on('member-up', (e) => this.#up(e))
     events.on('member-suspected', (e) => this.#moved('suspected', ['up'], 'suspect', e))
     events.on('member-recovered', (e) => this.#moved('recovered', ['suspect'], 'up', e))
     events.on('member-down', (e) => this.#moved('down', ['up', 'suspect'], 'ended', e))
@@ -195,21 +198,29 @@ class Observer {
     this.#world.note(`${event} ${name} ${incarnation} ${reason}`, this.#by)
   }
 
-  #up(name: string, incarnation: number): void {
+  #up({ name, incarnation, address }: ClusterEvents['member-up']): void {
     this.#note('up', name, incarnation)
     this.#watch.judge(this.#by, name, incarnation)
     const before = this.#seen.get(name)
-    this.#world.check(
+    judge(
+      this.#world,
       'incarnations-grow',
       before === undefined || incarnation > before.incarnation,
       `"${this.#by}" took "${name}" in at incarnation ${incarnation} after it had seen ${before?.incarnation}`,
     )
-    this.#world.check(
+    judge(
+      this.#world,
       'events-alternate',
       before === undefined || before.state === 'ended',
       `"${this.#by}" says that "${name}" is up, and did not say that its life before (${before?.incarnation}) is over`,
     )
-    this.#seen.set(name, { incarnation, state: 'up' })
+    judge(
+      this.#world,
+      'replaced-at-its-own-address',
+      before?.reason !== 'replaced' || before.address === address,
+      `"${this.#by}" let "${name}" at ${address} replace the one at ${before?.address}, which was not down`,
+    )
+    this.#seen.set(name, { incarnation, address, state: 'up', reason: '' })
   }
 
   #moved(
@@ -221,12 +232,13 @@ class Observer {
     const { name, incarnation, reason } = told
     this.#note(event, name, incarnation, reason)
     const before = this.#seen.get(name)
-    this.#world.check(
+    judge(
+      this.#world,
       'events-alternate',
       before !== undefined && before.incarnation === incarnation && from.includes(before.state),
       `"${this.#by}" says ${event} of "${name}" ${incarnation}, which was ${before?.state} at ${before?.incarnation}`,
     )
-    this.#seen.set(name, { incarnation, state: to })
+    this.#seen.set(name, { incarnation, address: before?.address ?? '', state: to, reason: reason ?? '' })
   }
 
   #fits(view: View): void {
@@ -238,18 +250,25 @@ class Observer {
       .filter(({ name }) => name !== this.#by)
       .map((member) => `${member.name} ${member.incarnation} ${placed(member)}`)
       .sort()
-    this.#world.check(
+    judge(
+      this.#world,
       'events-fit-view',
       said.join('\n') === viewed.join('\n'),
       `The events of "${this.#by}" say [${said.join(', ')}], its view says [${viewed.join(', ')}]`,
     )
     const self = view.members.find(({ name }) => name === this.#by)
-    this.#world.check(
+    judge(
+      this.#world,
       'self-in-view',
       self === undefined || (self.incarnation === this.#node.incarnation && self.status === 'alive'),
       `"${this.#by}" is ${this.#node.incarnation}, and its view says ${JSON.stringify(self)}`,
     )
   }
+}
+
+/** Said from inside of a node's own callbacks, where a throw would be the node's. */
+export function judge(world: World, rule: string, holds: boolean, message: string): void {
+  if (!holds) world.simulation.fail(rule, message)
 }
 
 function placed({ status }: Member): Seen['state'] {

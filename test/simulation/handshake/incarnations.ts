@@ -116,7 +116,11 @@ async function allAnswer(world: World, watch: MemberWatch): Promise<void> {
     for (const to of world.nodes) {
       if (node === to) continue
       const failure = await askWho(world, watch, node, to.name)
-      world.check('answers-after-heal', failure === undefined, `"${node.name}" asked "${to.name}": ${failure}`)
+      world.check(
+        'answers-after-heal',
+        failure === undefined,
+        `"${node.name}" asked "${to.name}": ${failure}`,
+      )
     }
   }
 }

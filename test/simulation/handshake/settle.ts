@@ -4,7 +4,7 @@
  */
 import type { World } from '@understudy/cluster/simulation'
 import type { LinkTap, TappedEnd } from '../cluster/link-tap.ts'
-import { MemberWatch } from '../cluster/member-watch.ts'
+import { judge, MemberWatch } from '../cluster/member-watch.ts'
 import { askWho } from '../cluster/who.ts'
 
 export const settleTags = [
@@ -26,12 +26,12 @@ const doubleMsMax = 2_500 + 500
 /** How long it takes at most until all have found each other, once nothing stands in the way. */
 export const formedWithinMs = 20_000
 
-
 export async function settle(world: World, tap: LinkTap, own: readonly string[]): Promise<void> {
   const watch = new MemberWatch(world)
   const doubles = new Map<string, number>()
   tap.onEstablished = (end) => {
-    world.check(
+    judge(
+      world,
       'never-linked-to-itself',
       end.peer !== end.life.machine.name,
       `"${end.life.name}" has established a link to itself`,
@@ -65,7 +65,11 @@ export async function settle(world: World, tap: LinkTap, own: readonly string[])
     for (const to of world.nodes) {
       if (node === to) continue
       const failure = await askWho(world, watch, node, to.name)
-      world.check('answers-after-heal', failure === undefined, `"${node.name}" asked "${to.name}": ${failure}`)
+      world.check(
+        'answers-after-heal',
+        failure === undefined,
+        `"${node.name}" asked "${to.name}": ${failure}`,
+      )
     }
     const { refused } = node.node.status()
     if (refused['CLUSTER_HANDSHAKE_TIMEOUT'] !== undefined) world.sometimes('handshake-timed-out')
@@ -74,7 +78,11 @@ export async function settle(world: World, tap: LinkTap, own: readonly string[])
     if (event === 'suspected') world.sometimes('member-suspected')
     if (event === 'recovered') world.sometimes('member-recovered')
   }
-  if (tap.ends.some(({ endedAtMs, establishedAtMs }) => establishedAtMs !== undefined && endedAtMs !== undefined))
+  if (
+    tap.ends.some(
+      ({ endedAtMs, establishedAtMs }) => establishedAtMs !== undefined && endedAtMs !== undefined,
+    )
+  )
     world.sometimes('link-broke')
   if (tap.selfDials > 0) world.sometimes('dialled-itself')
   if (tap.failedDials > 0) world.sometimes('dial-found-nobody')
@@ -90,7 +98,8 @@ function watchDouble(world: World, tap: LinkTap, end: TappedEnd, doubles: Map<st
   world.simulation.at(world.now() + doubleMsMax + 200, life, 'two-links', () => {
     doubles.delete(key)
     const left = both.filter(({ endedAtMs }) => endedAtMs === undefined)
-    world.check(
+    judge(
+      world,
       'one-link-per-peer',
       left.length < 2,
       `"${life.name}" has had ${left.length} links to "${peer}" for more than ${doubleMsMax} ms`,

@@ -45,7 +45,12 @@ export function startStranger(
 }
 
 /** A stranger asks every member of its list, again and again; nobody may answer. */
-export async function pester(world: World, node: ClusterNode, life: SimulatedProcess, rounds: number): Promise<void> {
+export async function pester(
+  world: World,
+  node: ClusterNode,
+  life: SimulatedProcess,
+  rounds: number,
+): Promise<void> {
   for (let round = 0; round < rounds; round++) {
     await world.sleep(500 + world.choose(8, 'stranger/wait') * 250)
     if (!life.isAlive) return
@@ -56,7 +61,10 @@ export async function pester(world: World, node: ClusterNode, life: SimulatedPro
         .ask({ type: 'who' }, { timeoutMs: 1_000 })
         .then(
           ({ process }) =>
-            world.simulation.fail('no-session-with-stranger', `"${process}" answered a stranger, "${life.name}"`),
+            world.simulation.fail(
+              'no-session-with-stranger',
+              `"${process}" answered a stranger, "${life.name}"`,
+            ),
           () => undefined,
         )
     }
@@ -86,7 +94,9 @@ export async function attack(
   }
   const ended = new Promise<string>((resolve) => link.onClose(({ code }) => resolve(code)))
   const { random } = world
-  const overheard = tap.ends.filter((end) => end.spoken.length > 0 && end.life.machine.name !== life.machine.name)
+  const overheard = tap.ends.filter(
+    (end) => end.spoken.length > 0 && end.life.machine.name !== life.machine.name,
+  )
   const one = overheard[world.choose(overheard.length, 'attack/overheard')]
   const words = one?.spoken ?? []
   let at = 0

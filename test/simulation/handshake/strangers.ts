@@ -1,7 +1,7 @@
 /** Nodes that do not belong, among nodes that do: never a session between the two, whatever breaks. */
 import type { World } from '@understudy/cluster/simulation'
 import type { LinkTap } from '../cluster/link-tap.ts'
-import { MemberWatch } from '../cluster/member-watch.ts'
+import { judge, MemberWatch } from '../cluster/member-watch.ts'
 import { askWho } from '../cluster/who.ts'
 import { attack, attackKinds, foreignMachine, pester, startStranger, strangerKinds } from './stranger.ts'
 
@@ -28,12 +28,14 @@ export const formedWithinMs = 30_000
 function keepOut(world: World, tap: LinkTap, names: readonly string[]): void {
   const members = new Set(world.nodes.map(({ name }) => name))
   tap.onEstablished = (end) => {
-    world.check(
+    judge(
+      world,
       'no-session-with-stranger',
       !members.has(end.life.machine.name) || !names.includes(end.peer),
       `"${end.life.name}" has shaken hands with "${end.peer}"`,
     )
-    world.check(
+    judge(
+      world,
       'no-session-with-stranger',
       members.has(end.life.machine.name) || !members.has(end.peer),
       `A stranger, "${end.life.name}", takes "${end.peer}" for one of its own`,
@@ -89,7 +91,11 @@ export async function strangers(world: World, tap: LinkTap, secret: string | und
     for (const to of world.nodes) {
       if (node === to) continue
       const failure = await askWho(world, watch, node, to.name)
-      world.check('answers-after-heal', failure === undefined, `"${node.name}" asked "${to.name}": ${failure}`)
+      world.check(
+        'answers-after-heal',
+        failure === undefined,
+        `"${node.name}" asked "${to.name}": ${failure}`,
+      )
     }
   }
   if (tap.ends.some((end) => end.isDialled && end.peer === machine.name)) {
@@ -131,7 +137,11 @@ export async function attacked(world: World, tap: LinkTap): Promise<void> {
     for (const to of world.nodes) {
       if (node === to) continue
       const failure = await askWho(world, watch, node, to.name)
-      world.check('answers-after-heal', failure === undefined, `"${node.name}" asked "${to.name}": ${failure}`)
+      world.check(
+        'answers-after-heal',
+        failure === undefined,
+        `"${node.name}" asked "${to.name}": ${failure}`,
+      )
     }
   }
 }

@@ -14,7 +14,7 @@ const Hop = protocol('cycle-hop', {
 
 export const cycleTags: readonly string[] = [
   ...frameTags,
-  ...['cycle-refused', 'cycle-of-two-nodes', 'cycle-of-three-nodes', 'chain-answered', 'chain-broke', 'outer-gave-up', 'refused-although-over'],
+  ...['cycle-refused', 'cycle-of-two-nodes', 'cycle-of-three-nodes', 'chain-answered', 'chain-broke', 'outer-gave-up', 'refused-although-over', 'first-asker-restarted'],
   ...['reconnected', 'rejoined'],
 ]
 
@@ -27,6 +27,7 @@ interface Held {
 class CycleLedger {
   readonly witness = new Witness(cycleTags)
   readonly held: Held[] = []
+  isCalm = false
 
   /** Some actor that lives on that node now has waited for this ask, if it does not wait any more. */
   hasWaited(trail: readonly number[], node: string): boolean {
@@ -55,7 +56,7 @@ function hopOf(ledger: CycleLedger, boot: Boot): AnyDefinition {
       go: async ({ route, trail }) => {
         if (++handling > 1) witness.broken('one-at-a-time', `${witness.nameOf(life)} handles two steps`)
         try {
-          const ms = [0, 0, 5, 100][witness.world.choose(4, 'work')] ?? 0
+          const ms = ledger.isCalm ? 0 : ([0, 0, 5, 100, 400][witness.world.choose(5, 'work')] ?? 0)
           if (ms > 0) await ctx.service(Outside).wait(ms)
           const [to, ...rest] = route
           if (to === undefined) return 0
@@ -64,6 +65,7 @@ function hopOf(ledger: CycleLedger, boot: Boot): AnyDefinition {
           ledger.held.push(held)
           const onwards = [...trail, number]
           const wasCycle = ledger.isCycle(onwards, to)
+          const hasWaited = ledger.hasWaited(onwards, to)
           try {
             const target = ctx.ref(Hop, to === boot.node ? '/user/hop' : `${to}:/user/hop`)
             const depth = await ctx.ask(target, { type: 'go', route: rest, trail: onwards }, { timeoutMs: 1_500 })
@@ -82,7 +84,7 @@ function hopOf(ledger: CycleLedger, boot: Boot): AnyDefinition {
               if (!wasCycle) witness.met('refused-although-over')
               // Word that an asker has given up may come later than what it has set off: then it was one that waited.
               // What a process does in the step in which it dies is seen by nobody.
-              if (boot.process?.isAlive === true && !ledger.hasWaited(onwards, to)) {
+              if (boot.process?.isAlive === true && !hasWaited) {
                 witness.broken('no-false-cycle', `${witness.nameOf(life)} was refused by "${to}", which does not wait for it: ${error.message}`)
               }
             } else {
@@ -135,6 +137,13 @@ async function cycling(world: World, ledger: CycleLedger): Promise<void> {
       const route = Array.from({ length: world.choose(5, 'hops') }, () => names[world.choose(names.length, 'next')] ?? 'a')
       const boot = witness.boots.find((candidate) => candidate.process === place.process)
       if (boot === undefined) continue
+      // Whoever begins it may come back as another life, while it goes on elsewhere.
+      if (route.length > 1 && world.chance(0.1, 'restart') && place.mayFail()) {
+        world.simulation.at(world.now() + 20 + world.choose(4, 'restart-at') * 100, undefined, 'restart', () => {
+          witness.met('first-asker-restarted')
+          void place.crashAndRestart().catch(() => undefined)
+        })
+      }
       const done = witness.asked(boot, `the chain ${route.join(' > ')} from "${place.name}"`, 4_000)
       try {
         await place.call((node) =>
@@ -148,6 +157,9 @@ async function cycling(world: World, ledger: CycleLedger): Promise<void> {
       }
     }
   })
+  // The last restarts are over.
+  await world.sleep(500)
+  ledger.isCalm = true
   await witness.heal((node, to) => node.ref(Hop, to, '/user/hop').ask({ type: 'hello' }))
   await world.sleep(5_000)
 

@@ -27,7 +27,12 @@ const networkFaults = [
   'refuse-dials',
   'lose-dials',
 ] as const
-const partitions = ['partition-isolate', 'partition-one-way', 'partition-bridge', 'partition-flapping'] as const
+const partitions = [
+  'partition-isolate',
+  'partition-one-way',
+  'partition-bridge',
+  'partition-flapping',
+] as const
 const pauses = ['pause', 'stall', 'slow-cpu'] as const
 const deaths = ['kill', 'kill-at-effect', 'stop-gently', 'power-cut'] as const
 const clocks = ['clock-offset', 'clock-back', 'clock-drift', 'clock-frozen', 'clock-strobe'] as const
@@ -59,7 +64,8 @@ const nameTakenFaults = ['started-twice', 'kill', 'reset', 'clog', 'pause', 'par
 export const handshakeScenarios: readonly Scenario[] = [
   {
     name: 'handshake/settle',
-    about: 'nodes that dial each other, and themselves, all at once over a bad network: one link for each pair',
+    about:
+      'nodes that dial each other, and themselves, all at once over a bad network: one link for each pair',
     sometimes: settleTags,
     faults: settleFaults,
     run: (input) =>
@@ -75,7 +81,8 @@ export const handshakeScenarios: readonly Scenario[] = [
   },
   {
     name: 'handshake/strangers',
-    about: 'nodes with a wrong secret, none, another cluster or a stolen name, under every fault: never a session',
+    about:
+      'nodes with a wrong secret, none, another cluster or a stolen name, under every fault: never a session',
     sometimes: strangerTags,
     faults: strangerFaults,
     run: (input) => {
@@ -94,14 +101,16 @@ export const handshakeScenarios: readonly Scenario[] = [
   },
   {
     name: 'handshake/attack',
-    about: 'programs that heard every word on the wire and lack the secret: mute, garbled, mirrored, replayed',
+    about:
+      'programs that heard every word on the wire and lack the secret: mute, garbled, mirrored, replayed',
     sometimes: attackTags,
     faults: attackFaults,
     run: (input) => run(input, attackFaults, () => ({ secret }), attacked),
   },
   {
     name: 'handshake/incarnations',
-    about: 'nodes that die and come back, also with their clock set back: an older life is never taken in again',
+    about:
+      'nodes that die and come back, also with their clock set back: an older life is never taken in again',
     sometimes: incarnationTags,
     faults: incarnationFaults,
     run: (input) => run(input, incarnationFaults, () => ({ secret }), incarnations),

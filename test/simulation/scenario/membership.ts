@@ -110,7 +110,11 @@ async function stall(world: World): Promise<void> {
       node.kill()
       await world.sleep(5_000)
       for (const { by, event, name } of watch.told.slice(from)) {
-        world.check('who-leaves-has-left', event === 'left' && name === node.name, `"${by}" says ${event} of "${name}"`)
+        world.check(
+          'who-leaves-has-left',
+          event === 'left' && name === node.name,
+          `"${by}" says ${event} of "${name}"`,
+        )
       }
       world.check(
         'who-leaves-has-left',
@@ -138,7 +142,11 @@ async function stall(world: World): Promise<void> {
         )
       }
       if (ms < deadlineMs - 600) {
-        world.check('short-stalls-are-borne', told.length === 0, `After ${ms} ms: ${JSON.stringify(told.slice(0, 3))}`)
+        world.check(
+          'short-stalls-are-borne',
+          told.length === 0,
+          `After ${ms} ms: ${JSON.stringify(told.slice(0, 3))}`,
+        )
         world.sometimes('short-stall')
       }
       if (told.some(({ event }) => event === 'self-removed')) world.sometimes('given-up-and-came-back')
@@ -182,7 +190,11 @@ async function storm(world: World): Promise<void> {
     for (const to of world.nodes) {
       if (node === to) continue
       const failure = await askWho(world, watch, node, to.name)
-      world.check('answers-after-heal', failure === undefined, `"${node.name}" asked "${to.name}": ${failure}`)
+      world.check(
+        'answers-after-heal',
+        failure === undefined,
+        `"${node.name}" asked "${to.name}": ${failure}`,
+      )
     }
   }
   for (const { event, reason } of watch.told) {
@@ -220,7 +232,8 @@ export const membershipScenarios: readonly Scenario[] = [
   },
   {
     name: 'handshake/membership-crash',
-    about: 'nodes die on a fast network: all others find them down within the deadline, and accuse nobody else',
+    about:
+      'nodes die on a fast network: all others find them down within the deadline, and accuse nobody else',
     sometimes: [
       ...['two-died-at-once', 'dead-machine', 'dead-process', 'found-at-once', 'found-by-the-deadline'],
       ...['down: refused', 'down: unreachable', 'down: silent'],
@@ -253,7 +266,8 @@ export const membershipScenarios: readonly Scenario[] = [
   },
   {
     name: 'handshake/membership-storm',
-    about: 'partitions of every shape, deaths, pauses, bad clocks: events fit the views, and in the end all agree',
+    about:
+      'partitions of every shape, deaths, pauses, bad clocks: events fit the views, and in the end all agree',
     sometimes: [
       ...['nobody-sees-anybody', 'one-sees-the-other-only', 'took-long-to-agree', 'given-up-and-came-back'],
       ...['recovered', 'left', 'down: refused', 'down: unreachable', 'down: silent', 'down: replaced'],

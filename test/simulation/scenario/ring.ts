@@ -32,7 +32,10 @@ interface Activation {
 class RingWatch {
   readonly #world: World
   readonly #byView = new Map<string, { readonly by: string; readonly text: string }>()
-  readonly #last = new Map<string, { readonly members: readonly Member[]; readonly owners: readonly string[] }>()
+  readonly #last = new Map<
+    string,
+    { readonly members: readonly Member[]; readonly owners: readonly string[] }
+  >()
   readonly #seen = new Map<SimulatedNode, readonly Member[]>()
 
   constructor(world: World) {
@@ -164,7 +167,11 @@ async function entities(world: World, activations: Activation[]): Promise<void> 
       return undefined
     }
     const activation = activations[answer.activation]
-    world.check('answers-are-of-entities', activation?.key === key, `${key} was answered by ${activation?.key}`)
+    world.check(
+      'answers-are-of-entities',
+      activation?.key === key,
+      `${key} was answered by ${activation?.key}`,
+    )
     // The view named it when the ask was sent; what came of the view since is another matter.
     world.check(
       'answered-by-the-named-owner',
@@ -200,7 +207,11 @@ async function entities(world: World, activations: Activation[]): Promise<void> 
     const answered = new Set<number>()
     for (const node of world.nodes) {
       const activation = await add(9, node, key)
-      world.check('answers-after-heal', activation !== undefined, `"${node.name}" was not answered for ${key}`)
+      world.check(
+        'answers-after-heal',
+        activation !== undefined,
+        `"${node.name}" was not answered for ${key}`,
+      )
       if (activation !== undefined) answered.add(activation.number)
     }
     world.check(
@@ -245,11 +256,31 @@ function namesOf(members: readonly Member[]): string {
 
 const ownerFaults = [
   ...['partition-halves', 'partition-assignment', 'partition-ring', 'partition-bridge', 'partition-one-way'],
-  ...['kill', 'stop-gently', 'power-cut', 'pause', 'clog', 'half-open', 'reset', 'refuse-dials', 'clock-back'],
+  ...[
+    'kill',
+    'stop-gently',
+    'power-cut',
+    'pause',
+    'clog',
+    'half-open',
+    'reset',
+    'refuse-dials',
+    'clock-back',
+  ],
 ]
 const entityFaults = [
   ...['partition-isolate', 'partition-halves', 'partition-ring', 'partition-one-way', 'partition-flapping'],
-  ...['kill', 'kill-at-effect', 'stop-gently', 'pause', 'stall', 'slow-cpu', 'clog', 'slow-link', 'half-open'],
+  ...[
+    'kill',
+    'kill-at-effect',
+    'stop-gently',
+    'pause',
+    'stall',
+    'slow-cpu',
+    'clog',
+    'slow-link',
+    'half-open',
+  ],
   ...['reset', 'corruption', 'clock-drift'],
 ]
 /** Not all weigh the same, and one takes nothing. */
@@ -258,7 +289,8 @@ const weights: Readonly<Record<string, number>> = { a: 1, b: 2, c: 1, d: 0, e: 0
 export const ringScenarios: readonly Scenario[] = [
   {
     name: 'ring/owner',
-    about: 'equal views place every key alike, whatever happened; a change moves few keys, and only those it must',
+    about:
+      'equal views place every key alike, whatever happened; a change moves few keys, and only those it must',
     sometimes: ['two-nodes-one-view', 'one-came', 'one-went', 'two-lives-of-one-number'],
     faults: ownerFaults,
     run: (input) =>
@@ -275,7 +307,8 @@ export const ringScenarios: readonly Scenario[] = [
   },
   {
     name: 'ring/entities',
-    about: 'counters by key, asked while nodes die and views differ: each answers from the owner that its asker sees',
+    about:
+      'counters by key, asked while nodes die and views differ: each answers from the owner that its asker sees',
     sometimes: [
       ...['entity-in-two-places', 'ended RUNTIME_ASK_TIMEOUT', 'ended CLUSTER_NODE_DOWN', 'ended killed'],
       'frame-corrupted',

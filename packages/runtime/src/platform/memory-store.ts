@@ -2,6 +2,7 @@
  * A store in memory: what tests, the simulator and programs without a disk use. It keeps the whole contract of `Store`
  * except that a process that ends takes it along.
  */
+import { boundsOf, changesByKey, checkScope, lowerBound, rangeLimit } from './store-argument.ts'
 import { StoreError } from './store-error.ts'
 import type { Store, StoreChange, StoreEntry, StoreRange } from './store.ts'
 
@@ -89,7 +90,7 @@ class MemoryTable {
     for (const [key, value] of changes) {
       const at = lowerBound(entries, key)
       const found = at < entries.length && entries[at]?.key === key
-      if (value !== undefined) entries.splice(at, found ? 1 : 0, { key, value: new Uint8Array(value) })
+      if (value !== undefined) entries.splice(at, found ? 1 : 0, { key, value })
       else if (found) entries.splice(at, 1)
     }
     this.#bytes = bytes
@@ -115,44 +116,18 @@ class MemoryView implements Store {
   }
 
   readonly range = (range: StoreRange = {}): AsyncIterable<StoreEntry> => {
-    const limit = range.limit ?? Infinity
-    if (!(limit === Infinity || (Number.isSafeInteger(limit) && limit >= 0))) {
-      throw new RangeError(`Cannot read a range: limit must be a whole number of at least 0, got ${limit}`)
-    }
+    const limit = rangeLimit(range)
     return { [Symbol.asyncIterator]: () => this.#walk(range, limit) }
   }
 
   readonly write = async (batch: readonly StoreChange[]): Promise<void> => {
     this.#assertOpen('write')
-    const changes = new Map<string, Uint8Array | undefined>()
-    for (const change of batch) {
-      if (typeof change.key !== 'string') {
-        throw new TypeError(`Cannot write to the store: a key must be a string, got ${typeof change.key}`)
-      }
-      if (change.type === 'put') {
-        if (!(change.value instanceof Uint8Array)) {
-          throw new TypeError(`Cannot write "${change.key}" to the store: the value must be a Uint8Array`)
-        }
-        changes.set(this.#prefix + change.key, change.value)
-      } else if (change.type === 'delete') {
-        changes.set(this.#prefix + change.key, undefined)
-      } else {
-        const { type } = change as { readonly type: unknown }
-        throw new TypeError(
-          `Cannot write to the store: a change is "put" or "delete", got ${JSON.stringify(type)}`,
-        )
-      }
-    }
-    this.#table.apply(changes)
+    this.#table.apply(changesByKey(batch, this.#prefix))
   }
 
   readonly scope = (prefix: string): Store => {
     this.#assertOpen('open a scope of')
-    if (prefix === '' || prefix.startsWith('/') || prefix.endsWith('/')) {
-      throw new RangeError(
-        `Cannot open the scope "${prefix}": a prefix must not be empty, nor begin or end with a slash`,
-      )
-    }
+    checkScope(prefix)
     return new MemoryView(this.#table, `${this.#prefix}${prefix}/`, this)
   }
 
@@ -168,8 +143,7 @@ class MemoryView implements Store {
       // Kept apart from `version`, which later writers may replace but never change under a reader.
       const entries = version.entries
       const skip = this.#prefix.length
-      const from = lowerBound(entries, this.#prefix + (range.from ?? ''))
-      const to = range.to === undefined ? this.#end(entries) : lowerBound(entries, this.#prefix + range.to)
+      const { from, to } = boundsOf(entries, this.#prefix, range)
       const count = Math.min(to - from, limit)
       for (let i = 0; i < count; i++) {
         const entry = entries[range.reverse === true ? to - 1 - i : from + i]
@@ -182,32 +156,12 @@ class MemoryView implements Store {
     }
   }
 
-  /** One past the last entry of this view. A prefix ends in '/', and '0' is the code unit after it. */
-  #end(entries: readonly StoreEntry[]): number {
-    return this.#prefix === '' ? entries.length : lowerBound(entries, `${this.#prefix.slice(0, -1)}0`)
-  }
-
   #assertOpen(attempt: string): void {
     if (this.#isClosed || this.#table.isClosed) {
       throw new StoreError('RUNTIME_STORE_CLOSED', `Cannot ${attempt} the store: it is closed`)
     }
     if (this.#parent !== undefined) this.#parent.#assertOpen(attempt)
   }
-}
-
-/** The first index whose key is not below `key`. Keys mostly come in order, so the end is looked at first. */
-function lowerBound(entries: readonly StoreEntry[], key: string): number {
-  let high = entries.length
-  const last = entries[high - 1]
-  if (last === undefined || last.key < key) return high
-  let low = 0
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    const entry = entries[middle]
-    if (entry !== undefined && entry.key < key) low = middle + 1
-    else high = middle
-  }
-  return low
 }
 
 function sizeOf(key: string, value: Uint8Array): number {

@@ -3,6 +3,7 @@
  * held some batches ago, which is what a crash after a lying fsync and an older copy of a disk need.
  */
 import { crc32c } from '../platform/crc32c.ts'
+import { lowerBound } from '../platform/store-argument.ts'
 import type { StoreEntry } from '../platform/store.ts'
 import type { SimulatedProcess } from './simulated-process.ts'
 
@@ -157,21 +158,6 @@ export class DiskDirectory {
       entries.splice(at, 1)
     }
   }
-}
-
-/** The first index whose key is not below `key`. Keys mostly come in order, so the end is looked at first. */
-export function lowerBound(entries: readonly StoreEntry[], key: string): number {
-  let high = entries.length
-  const last = entries[high - 1]
-  if (last === undefined || last.key < key) return high
-  let low = 0
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    const entry = entries[middle]
-    if (entry !== undefined && entry.key < key) low = middle + 1
-    else high = middle
-  }
-  return low
 }
 
 function sizeOf(key: string, value: Uint8Array): number {

@@ -1,7 +1,7 @@
 /** A simulated store as its process sees it: the whole of a directory, or the part whose keys begin with a prefix. */
+import { boundsOf, changesByKey, checkScope, rangeLimit } from '../platform/store-argument.ts'
 import { StoreError } from '../platform/store-error.ts'
 import type { Store, StoreChange, StoreEntry, StoreRange } from '../platform/store.ts'
-import { lowerBound } from './disk-directory.ts'
 import { never, type StoreSession } from './store-session.ts'
 
 /** Entries that a walk fetches at once: between two fetches others have their turn. */
@@ -31,45 +31,18 @@ export class StoreView implements Store {
   }
 
   readonly range = (range: StoreRange = {}): AsyncIterable<StoreEntry> => {
-    const limit = range.limit ?? Infinity
-    if (!(limit === Infinity || (Number.isSafeInteger(limit) && limit >= 0))) {
-      throw new RangeError(`Cannot read a range: limit must be a whole number of at least 0, got ${limit}`)
-    }
+    const limit = rangeLimit(range)
     return { [Symbol.asyncIterator]: () => this.#walk(range, limit) }
   }
 
   readonly write = async (batch: readonly StoreChange[]): Promise<void> => {
     this.#assertOpen('write')
-    const changes = new Map<string, Uint8Array | undefined>()
-    for (const change of batch) {
-      if (typeof change.key !== 'string') {
-        throw new TypeError(`Cannot write to the store: a key must be a string, got ${typeof change.key}`)
-      }
-      if (change.type === 'put') {
-        if (!(change.value instanceof Uint8Array)) {
-          throw new TypeError(`Cannot write "${change.key}" to the store: the value must be a Uint8Array`)
-        }
-        // Not `slice`: that of a Buffer shares its bytes.
-        changes.set(this.#prefix + change.key, new Uint8Array(change.value))
-      } else if (change.type === 'delete') {
-        changes.set(this.#prefix + change.key, undefined)
-      } else {
-        const { type } = change as { readonly type: unknown }
-        throw new TypeError(
-          `Cannot write to the store: a change is "put" or "delete", got ${JSON.stringify(type)}`,
-        )
-      }
-    }
-    return this.#session.write(changes)
+    return this.#session.write(changesByKey(batch, this.#prefix))
   }
 
   readonly scope = (prefix: string): Store => {
     this.#assertOpen('open a scope of')
-    if (prefix === '' || prefix.startsWith('/') || prefix.endsWith('/')) {
-      throw new RangeError(
-        `Cannot open the scope "${prefix}": a prefix must not be empty, nor begin or end with a slash`,
-      )
-    }
+    checkScope(prefix)
     return new StoreView(this.#session, `${this.#prefix}${prefix}/`, this)
   }
 
@@ -87,10 +60,7 @@ export class StoreView implements Store {
     try {
       const { entries } = version
       const skip = this.#prefix.length
-      const from = lowerBound(entries, this.#prefix + (range.from ?? ''))
-      // One past the last entry of this view. A prefix ends in '/', and '0' is the code unit after it.
-      const end = skip === 0 ? entries.length : lowerBound(entries, `${this.#prefix.slice(0, -1)}0`)
-      const to = range.to === undefined ? end : lowerBound(entries, this.#prefix + range.to)
+      const { from, to } = boundsOf(entries, this.#prefix, range)
       const count = Math.min(to - from, limit)
       for (let i = 0; i < count; i++) {
         if (i > 0 && i % pageEntries === 0) await session.read(what, () => undefined)

@@ -78,6 +78,12 @@ function readAndWrite(withStore: WithStore): void {
     value.fill(9)
     await written
     t.same([...((await store.get('k')) ?? [])], [1, 2, 3], 'the buffer was used again at once')
+    // A Buffer's own `slice` would share its bytes.
+    const buffer = Buffer.from([4, 5, 6])
+    const again = store.write([{ type: 'put', key: 'b', value: buffer }])
+    buffer.fill(0)
+    await again
+    t.same([...((await store.get('b')) ?? [])], [4, 5, 6], 'and so was the Buffer')
   })
 
   withStore('Store write takes effect in the order of the calls, awaited or not', async (t, store) => {
