@@ -275,6 +275,13 @@ void test('what the scenario throws, and a rejection that nobody handles, is a v
     await world.sleep(1)
   })
   t.match(rejected.violation, { name: 'unhandled-rejection', message: /stray/ })
+  const inEvent = await simulateSystem({ seed: 1 }, async (world) => {
+    world.simulation.at(5, undefined, 'test', () => {
+      throw new RangeError('in an event')
+    })
+    await world.sleep(10)
+  })
+  t.match(inEvent.violation, { name: 'scenario-threw', message: /in an event/, atMs: 5 })
   const checked = await simulateSystem({ seed: 1 }, async (world) => {
     let n = 0
     world.invariant('small', () => world.check('small', n < 3, `n is ${n}`), 'quiesce')

@@ -26,6 +26,8 @@ interface Seen {
   readonly address: string
   readonly state: 'up' | 'suspect' | 'ended'
   readonly reason: string
+  /** The step of the run in which that was said. */
+  readonly step: number
 }
 
 /** One told event, for scenarios that count them. */
@@ -43,6 +45,8 @@ const quietMs = 6_000
 
 export class MemberWatch {
   readonly told: Told[] = []
+  /** Lives that took a number that had been another's. */
+  twins = 0
   readonly #world: World
   readonly #mayJoin: (life: SimulatedProcess) => boolean
   readonly #lives = new Map<string, readonly Life[]>()
@@ -127,7 +131,7 @@ export class MemberWatch {
     const others = this.lives(life.name, life.incarnation)
     // A clock that stands, or was set back, may say the same twice, and who refuses it may know of fewer lives than
     // others do. Only a node that stores its number could be sure.
-    if (others.length > 0) this.#world.sometimes('two-lives-of-one-number')
+    if (others.length > 0) this.twins++
     this.#lives.set(`${life.name} ${life.incarnation}`, [...others, life])
   }
 
@@ -171,7 +175,8 @@ class Observer {
     this.#node = node
     this.#by = by
     for (const member of node.members()) {
-      if (member.name !== by) this.#seen.set(member.name, { ...member, state: placed(member), reason: '' })
+      if (member.name !== by)
+        this.#seen.set(member.name, { ...member, state: placed(member), reason: '', step: 0 })
     }
     const { events } = node
     events.on('member-up', (e) => this.#up(e))
@@ -202,6 +207,7 @@ class Observer {
     this.#note('up', name, incarnation)
     this.#watch.judge(this.#by, name, incarnation)
     const before = this.#seen.get(name)
+    const { step } = this.#world.simulation
     judge(
       this.#world,
       'incarnations-grow',
@@ -217,10 +223,11 @@ class Observer {
     judge(
       this.#world,
       'replaced-at-its-own-address',
-      before?.reason !== 'replaced' || before.address === address,
+      // Later on it may be somebody else that comes in its place.
+      before?.reason !== 'replaced' || before.step !== step || before.address === address,
       `"${this.#by}" let "${name}" at ${address} replace the one at ${before?.address}, which was not down`,
     )
-    this.#seen.set(name, { incarnation, address, state: 'up', reason: '' })
+    this.#seen.set(name, { incarnation, address, state: 'up', reason: '', step })
   }
 
   #moved(
@@ -238,7 +245,13 @@ class Observer {
       before !== undefined && before.incarnation === incarnation && from.includes(before.state),
       `"${this.#by}" says ${event} of "${name}" ${incarnation}, which was ${before?.state} at ${before?.incarnation}`,
     )
-    this.#seen.set(name, { incarnation, address: before?.address ?? '', state: to, reason: reason ?? '' })
+    this.#seen.set(name, {
+      incarnation,
+      address: before?.address ?? '',
+      state: to,
+      reason: reason ?? '',
+      step: this.#world.simulation.step,
+    })
   }
 
   #fits(view: View): void {

@@ -49,6 +49,7 @@ export async function incarnations(world: World): Promise<void> {
   world.heal()
   await watch.untilEqual('formed-after-heal', formedWithinMs)
   await allAnswer(world, watch)
+  if (watch.twins > 0) world.sometimes('two-lives-of-one-number')
   tellTags(world, watch)
 }
 
@@ -105,6 +106,7 @@ export async function nameTaken(world: World, tap: LinkTap, secret: string): Pro
   world.heal()
   await watch.untilEqual('formed-after-heal', formedWithinMs)
   await allAnswer(world, watch)
+  if (watch.twins > 0) world.sometimes('two-lives-of-one-number')
 }
 
 function noteDouble(world: World, double: ClusterNode): void {

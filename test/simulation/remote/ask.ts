@@ -1,10 +1,21 @@
 /** Asks between nodes: each settles once, in time, with an error that says no more than is known; its handler runs once at most. */
-import { actor, ask, child, isActorError, protocol, reject, supervisor, tell, type AnyDefinition } from '@understudy/runtime'
+import {
+  actor,
+  ask,
+  child,
+  isActorError,
+  protocol,
+  reject,
+  supervisor,
+  tell,
+  type AnyDefinition,
+} from '@understudy/runtime'
 import { simulate, type World } from '@understudy/cluster/simulation'
 import { ProcessKilled, type RunInput, type RunResult } from '@understudy/runtime/simulation'
 import Type from 'typebox'
 import { Outside } from '../supervision/outside.ts'
-import { allFaults, faultChances, frameTags, Witness, type Boot, type Life } from './witness.ts'
+import { allFaults, faultChances, frameTags } from './fault-list.ts'
+import { Witness, type Boot, type Life } from './witness.ts'
 
 const Server = protocol('ask-server', {
   work: ask({ id: Type.Integer(), how: Type.String(), ms: Type.Integer() }, Type.Integer()),
@@ -45,7 +56,7 @@ const known: ReadonlySet<string> = new Set([
 
 export const askTags: readonly string[] = [
   ...frameTags,
-  ...['ask ok', 'ask RUNTIME_ASK_TIMEOUT', 'ask RUNTIME_ACTOR_STOPPED', 'ask RUNTIME_ACTOR_CRASHED'],
+  ...['ask ok', 'ask RUNTIME_ASK_TIMEOUT', 'ask RUNTIME_ACTOR_CRASHED'],
   ...['ask RUNTIME_REJECTED', 'ask RUNTIME_RESTARTED', 'ask RUNTIME_ABORTED', 'ask RUNTIME_MAILBOX_FULL'],
   ...['ask CLUSTER_NODE_DOWN not-sent', 'ask CLUSTER_NODE_DOWN unknown', 'link-lost-with-asks-open'],
   ...['ran-although-node-down', 'ran-although-timed-out', 'endless-ask-ended', 'deadline-reached-handler'],
@@ -76,9 +87,13 @@ class AskLedger {
     const who = this.witness.nameOf(life)
     if (asked === undefined) return this.witness.broken('never-asked', `${who} handles ask ${id}`)
     if (asked.ranBy !== undefined) {
-      this.witness.broken('at-most-once', `ask ${id} is handled by ${who}, and was by ${this.witness.nameOf(asked.ranBy)}`)
+      this.witness.broken(
+        'at-most-once',
+        `ask ${id} is handled by ${who}, and was by ${this.witness.nameOf(asked.ranBy)}`,
+      )
     }
-    if (asked.to !== life.boot.node) this.witness.broken('another-addressee', `ask ${id} to "${asked.to}" is handled by ${who}`)
+    if (asked.to !== life.boot.node)
+      this.witness.broken('another-addressee', `ask ${id} to "${asked.to}" is handled by ${who}`)
     asked.ranBy = life
   }
 
@@ -94,7 +109,8 @@ class AskLedger {
       if (['reject', 'crash'].includes(asked.how)) witness.broken('answer-was-given', `${what} was answered`)
       return
     }
-    if (!isActorError(error) || !known.has(error.code)) return witness.broken('typed-error', `${what}: ${String(error)}`)
+    if (!isActorError(error) || !known.has(error.code))
+      return witness.broken('typed-error', `${what}: ${String(error)}`)
     const { code, details } = error
     const outcome = code === 'CLUSTER_NODE_DOWN' ? ` ${String(details['outcome'])}` : ''
     witness.met(`ask ${code}${outcome}`)
@@ -102,7 +118,8 @@ class AskLedger {
     if (hasRun && (neverRan.has(code) || outcome === ' not-sent')) {
       witness.broken('not-sent-is-not-run', `${what} failed with ${code}${outcome}, and was handled`)
     }
-    if (!hasRun && surelyRan.has(code)) witness.broken('answer-was-given', `${what} failed with ${code}, and was not handled`)
+    if (!hasRun && surelyRan.has(code))
+      witness.broken('answer-was-given', `${what} failed with ${code}, and was not handled`)
     if (code === 'CLUSTER_NODE_DOWN' && outcome !== ' not-sent') witness.met('link-lost-with-asks-open')
     if (hasRun && code === 'CLUSTER_NODE_DOWN') witness.met('ran-although-node-down')
     if (hasRun && code === 'RUNTIME_ASK_TIMEOUT') witness.met('ran-although-timed-out')
@@ -214,7 +231,13 @@ async function asking(world: World, ledger: AskLedger): Promise<void> {
       // Now and then a storm of retries.
       const count = [1, 1, 2, 12][world.choose(4, 'storm')] ?? 1
       for (let n = 0; n < count; n++) {
-        asker.tell({ type: 'go', to, how, isHeld: world.chance(0.3, 'held'), patience: world.choose(patiences.length, 'patience') })
+        asker.tell({
+          type: 'go',
+          to,
+          how,
+          isHeld: world.chance(0.3, 'held'),
+          patience: world.choose(patiences.length, 'patience'),
+        })
       }
       if (world.chance(0.03, 'crash')) asker.tell({ type: 'crash' })
       if (world.chance(0.3, 'outside')) void askFromOutside(world, ledger, place.name, to, how)
@@ -227,7 +250,13 @@ async function asking(world: World, ledger: AskLedger): Promise<void> {
 }
 
 /** As whoever has a ref and is no actor. */
-async function askFromOutside(world: World, ledger: AskLedger, from: string, to: string, how: string): Promise<void> {
+async function askFromOutside(
+  world: World,
+  ledger: AskLedger,
+  from: string,
+  to: string,
+  how: string,
+): Promise<void> {
   const { witness } = ledger
   const place = world.node(from)
   const boot = witness.boots.find((candidate) => candidate.process === place.process)

@@ -1,10 +1,20 @@
 /** Actors of several nodes that ask each other in chains: who comes back to somebody that waits is refused, and nobody else. */
-import { actor, ask, child, isActorError, protocol, reject, supervisor, type AnyDefinition } from '@understudy/runtime'
+import {
+  actor,
+  ask,
+  child,
+  isActorError,
+  protocol,
+  reject,
+  supervisor,
+  type AnyDefinition,
+} from '@understudy/runtime'
 import { simulate, type World } from '@understudy/cluster/simulation'
 import { ProcessKilled, type RunInput, type RunResult } from '@understudy/runtime/simulation'
 import Type from 'typebox'
 import { Outside } from '../supervision/outside.ts'
-import { faultChances, frameTags, threeNodeFaults, Witness, type Boot, type Life } from './witness.ts'
+import { faultChances, frameTags, threeNodeFaults } from './fault-list.ts'
+import { Witness, type Boot, type Life } from './witness.ts'
 
 const Hop = protocol('cycle-hop', {
   /** Asks on along `route`; `trail`: the asks that wait for this one, outermost first. */
@@ -14,7 +24,15 @@ const Hop = protocol('cycle-hop', {
 
 export const cycleTags: readonly string[] = [
   ...frameTags,
-  ...['cycle-refused', 'cycle-of-two-nodes', 'cycle-of-three-nodes', 'chain-answered', 'chain-broke', 'outer-gave-up', 'refused-although-over', 'first-asker-restarted'],
+  ...[
+    'cycle-refused',
+    'cycle-of-two-nodes',
+    'cycle-of-three-nodes',
+    'chain-answered',
+    'chain-broke',
+    'outer-gave-up',
+    'first-asker-restarted',
+  ],
   ...['reconnected', 'rejoined'],
 ]
 
@@ -41,7 +59,12 @@ class CycleLedger {
   isCycle(trail: readonly number[], node: string): boolean {
     return trail.some((number) => {
       const held = this.held[number]
-      return held !== undefined && held.by.boot.node === node && held.isOpen && this.witness.endOf(held.by) === undefined
+      return (
+        held !== undefined &&
+        held.by.boot.node === node &&
+        held.isOpen &&
+        this.witness.endOf(held.by) === undefined
+      )
     })
   }
 }
@@ -68,10 +91,21 @@ function hopOf(ledger: CycleLedger, boot: Boot): AnyDefinition {
           const hasWaited = ledger.hasWaited(onwards, to)
           try {
             const target = ctx.ref(Hop, to === boot.node ? '/user/hop' : `${to}:/user/hop`)
-            const depth = await ctx.ask(target, { type: 'go', route: rest, trail: onwards }, { timeoutMs: 1_500 })
+            const depth = await ctx.ask(
+              target,
+              { type: 'go', route: rest, trail: onwards },
+              { timeoutMs: 1_500 },
+            )
             // All of them still wait: the one that was asked cannot have handled anything.
-            if (wasCycle && onwards.every((one) => ledger.held[one]?.isOpen === true) && ledger.isCycle(onwards, to)) {
-              witness.broken('cycle-refused', `${witness.nameOf(life)} got an answer of "${to}", which waits for it`)
+            if (
+              wasCycle &&
+              onwards.every((one) => ledger.held[one]?.isOpen === true) &&
+              ledger.isCycle(onwards, to)
+            ) {
+              witness.broken(
+                'cycle-refused',
+                `${witness.nameOf(life)} got an answer of "${to}", which waits for it`,
+              )
             }
             return depth + 1
           } catch (error) {
@@ -81,16 +115,19 @@ function hopOf(ledger: CycleLedger, boot: Boot): AnyDefinition {
               const nodes = new Set(onwards.map((one) => ledger.held[one]?.by.boot.node))
               if (nodes.size === 2) witness.met('cycle-of-two-nodes')
               if (nodes.size === 3) witness.met('cycle-of-three-nodes')
-              if (!wasCycle) witness.met('refused-although-over')
               // Word that an asker has given up may come later than what it has set off: then it was one that waited.
               // What a process does in the step in which it dies is seen by nobody.
               if (boot.process?.isAlive === true && !hasWaited) {
-                witness.broken('no-false-cycle', `${witness.nameOf(life)} was refused by "${to}", which does not wait for it: ${error.message}`)
+                witness.broken(
+                  'no-false-cycle',
+                  `${witness.nameOf(life)} was refused by "${to}", which does not wait for it: ${error.message}`,
+                )
               }
             } else {
               witness.met('chain-broke')
             }
-            if (onwards.slice(0, -1).some((one) => ledger.held[one]?.isOpen === false)) witness.met('outer-gave-up')
+            if (onwards.slice(0, -1).some((one) => ledger.held[one]?.isOpen === false))
+              witness.met('outer-gave-up')
             // The innermost reason, all the way out.
             const { code, details } = error
             throw reject(code === 'RUNTIME_REJECTED' ? String(details['reason']) : code)
@@ -134,15 +171,23 @@ async function cycling(world: World, ledger: CycleLedger): Promise<void> {
     for (let i = 0; i < 25; i++) {
       await world.sleep(10 + world.choose(20, 'pause') * 40)
       if (!place.isHealthy) continue
-      const route = Array.from({ length: world.choose(5, 'hops') }, () => names[world.choose(names.length, 'next')] ?? 'a')
+      const route = Array.from(
+        { length: world.choose(5, 'hops') },
+        () => names[world.choose(names.length, 'next')] ?? 'a',
+      )
       const boot = witness.boots.find((candidate) => candidate.process === place.process)
       if (boot === undefined) continue
       // Whoever begins it may come back as another life, while it goes on elsewhere.
       if (route.length > 1 && world.chance(0.1, 'restart') && place.mayFail()) {
-        world.simulation.at(world.now() + 20 + world.choose(4, 'restart-at') * 100, undefined, 'restart', () => {
-          witness.met('first-asker-restarted')
-          void place.crashAndRestart().catch(() => undefined)
-        })
+        world.simulation.at(
+          world.now() + 20 + world.choose(4, 'restart-at') * 100,
+          undefined,
+          'restart',
+          () => {
+            witness.met('first-asker-restarted')
+            void place.crashAndRestart().catch(() => undefined)
+          },
+        )
       }
       const done = witness.asked(boot, `the chain ${route.join(' > ')} from "${place.name}"`, 4_000)
       try {
@@ -151,7 +196,8 @@ async function cycling(world: World, ledger: CycleLedger): Promise<void> {
         )
         witness.met('chain-answered')
       } catch (error) {
-        if (!isActorError(error) && !(error instanceof ProcessKilled)) witness.broken('typed-error', String(error))
+        if (!isActorError(error) && !(error instanceof ProcessKilled))
+          witness.broken('typed-error', String(error))
       } finally {
         done()
       }
@@ -169,10 +215,17 @@ async function cycling(world: World, ledger: CycleLedger): Promise<void> {
     const error = await world
       .node('a')
       .call((node) => node.system.ref(Hop, '/user/hop').ask({ type: 'go', route, trail: [] }))
-      .then(() => undefined, (thrown: unknown) => thrown)
+      .then(
+        () => undefined,
+        (thrown: unknown) => thrown,
+      )
     const told = isActorError(error, 'RUNTIME_REJECTED') ? JSON.stringify(error.details) : String(error)
     world.check('cycle-refused', told.includes('RUNTIME_CALL_CYCLE'), `a > ${route.join(' > ')}: ${told}`)
-    world.check('cycle-refused', world.now() - sinceMs < 1_000, `a > ${route.join(' > ')} took ${world.now() - sinceMs} ms`)
+    world.check(
+      'cycle-refused',
+      world.now() - sinceMs < 1_000,
+      `a > ${route.join(' > ')} took ${world.now() - sinceMs} ms`,
+    )
   }
   await witness.shutdown()
 }

@@ -1,10 +1,20 @@
 /** More than a link takes: nothing is lost without a word, whoever waits for room gets it, and giants are refused by name. */
-import { actor, ask, child, isActorError, protocol, supervisor, tell, type AnyDefinition } from '@understudy/runtime'
+import {
+  actor,
+  ask,
+  child,
+  isActorError,
+  protocol,
+  supervisor,
+  tell,
+  type AnyDefinition,
+} from '@understudy/runtime'
 import { simulate, type World } from '@understudy/cluster/simulation'
 import type { RunInput, RunResult } from '@understudy/runtime/simulation'
 import Type from 'typebox'
 import { Outside } from '../supervision/outside.ts'
-import { faultChances, frameTags, isSameEpoch, threeNodeFaults, Witness, type Boot, type Life, type SeenEpoch } from './witness.ts'
+import { faultChances, frameTags, threeNodeFaults } from './fault-list.ts'
+import { isSameEpoch, Witness, type Boot, type Life, type SeenEpoch } from './witness.ts'
 
 const frameBytesMax = 8_192
 const outboundBytesMax = 16_384
@@ -13,7 +23,10 @@ const sizes = [20, 2_000, frameBytesMax - 200, frameBytesMax + 1] as const
 
 const Store = protocol('load-store', {
   put: tell({ n: Type.Integer(), body: Type.String() }),
-  echo: ask({ n: Type.Integer(), body: Type.String() }, Type.Object({ n: Type.Integer(), body: Type.String() })),
+  echo: ask(
+    { n: Type.Integer(), body: Type.String() },
+    Type.Object({ n: Type.Integer(), body: Type.String() }),
+  ),
   hello: ask(Type.Null()),
 })
 const Feeder = protocol('load-feeder', {
@@ -26,8 +39,21 @@ const ownOfFeeder = { over: tell() }
 
 export const loadTags: readonly string[] = [
   ...frameTags,
-  ...['refused link-full', 'refused node-down', 'refused invalid', 'waited-for-room', 'room-ended', 'overflow-there'],
-  ...['giant-arrived', 'giant-refused', 'echo CLUSTER_LINK_FULL', 'echo RUNTIME_INVALID_MESSAGE', 'slow-consumer'],
+  ...[
+    'refused link-full',
+    'refused node-down',
+    'refused invalid',
+    'waited-for-room',
+    'room-ended',
+    'overflow-there',
+  ],
+  ...[
+    'giant-arrived',
+    'giant-refused',
+    'echo CLUSTER_LINK_FULL',
+    'echo RUNTIME_INVALID_MESSAGE',
+    'slow-consumer',
+  ],
   ...['link-overflowed', 'reconnected', 'rejoined'],
 ]
 
@@ -58,8 +84,10 @@ class LoadLedger {
       item.deadLetters++
       if (reason === 'overflow') this.witness.met('overflow-there')
       else if (!item.isHandled) this.witness.met(`refused ${reason}`)
-      if (item.isHandled) this.witness.broken('handled-or-dead', `item ${n} was handled, and is a dead letter (${reason})`)
-      if (item.deadLetters > 1) this.witness.broken('one-dead-letter', `item ${n} is a dead letter twice (${reason})`)
+      if (item.isHandled)
+        this.witness.broken('handled-or-dead', `item ${n} was handled, and is a dead letter (${reason})`)
+      if (item.deadLetters > 1)
+        this.witness.broken('one-dead-letter', `item ${n} is a dead letter twice (${reason})`)
     }
   }
 
@@ -73,12 +101,15 @@ class LoadLedger {
     if (item === undefined) return this.witness.broken('never-sent', `item ${n}`)
     if (item.isHandled) this.witness.broken('at-most-once', `item ${n} was handled twice`)
     if (!item.isAccepted) this.witness.broken('refused-is-refused', `item ${n} was refused, and handled`)
-    if (body.length !== item.size) this.witness.broken('whole', `item ${n} has ${body.length} of ${item.size} characters`)
-    if (item.deadLetters > 0) this.witness.broken('handled-or-dead', `item ${n} is a dead letter, and was handled`)
+    if (body.length !== item.size)
+      this.witness.broken('whole', `item ${n} has ${body.length} of ${item.size} characters`)
+    if (item.deadLetters > 0)
+      this.witness.broken('handled-or-dead', `item ${n} is a dead letter, and was handled`)
     if (item.size > frameBytesMax / 2) this.witness.met('giant-arrived')
     const pair = `${item.from.number} ${store.boot.number} ${store.path}`
     const last = this.#last.get(pair) ?? -1
-    if (n <= last) this.witness.broken('fifo', `item ${n} came after item ${last} to ${this.witness.nameOf(store)}`)
+    if (n <= last)
+      this.witness.broken('fifo', `item ${n} came after item ${last} to ${this.witness.nameOf(store)}`)
     this.#last.set(pair, n)
     item.isHandled = true
   }
@@ -87,18 +118,27 @@ class LoadLedger {
   settle(): void {
     const { witness } = this
     for (const { process: life } of witness.boots) {
-      if (life?.logged.some(({ message }) => message.includes('does not read')) === true) witness.met('link-overflowed')
+      if (life?.logged.some(({ message }) => message.includes('does not read')) === true)
+        witness.met('link-overflowed')
     }
     for (const [n, item] of this.items.entries()) {
       const { from, to, epoch, isAccepted, isHandled, deadLetters } = item
       if (from.boot.isTwin) continue
       const what = `item ${n} from ${witness.nameOf(from)} to "${to}"`
       if (!isAccepted) {
-        witness.world.check('refused-is-a-dead-letter', deadLetters === 1, `${what} was refused, with ${deadLetters} dead letters`)
+        witness.world.check(
+          'refused-is-a-dead-letter',
+          deadLetters === 1,
+          `${what} was refused, with ${deadLetters} dead letters`,
+        )
       } else if (epoch !== undefined && from.boot.process?.isAlive === true) {
         const stood = isSameEpoch(epoch, witness.epochOf(from.boot, to))
         const known = isHandled || deadLetters > 0
-        witness.world.check('nothing-lost-silently', known || !stood, `${what} was taken, the link stood, and it never came`)
+        witness.world.check(
+          'nothing-lost-silently',
+          known || !stood,
+          `${what} was taken, the link stood, and it never came`,
+        )
       }
     }
   }
@@ -133,7 +173,8 @@ function feederOf(ledger: LoadLedger, boot: Boot): AnyDefinition {
       const isAccepted = ctx.tell(ctx.ref(Store, `${to}:${path}`), { type: 'put', n, body })
       const item = ledger.items[n]
       if (item !== undefined) item.isAccepted = isAccepted
-      if (isAccepted && size > frameBytesMax) witness.broken('giant-refused', `item ${n} of ${size} bytes was taken`)
+      if (isAccepted && size > frameBytesMax)
+        witness.broken('giant-refused', `item ${n} of ${size} bytes was taken`)
       if (size > frameBytesMax) witness.met('giant-refused')
       return isAccepted
     }
@@ -144,7 +185,7 @@ function feederOf(ledger: LoadLedger, boot: Boot): AnyDefinition {
       },
       stream: async ({ to, count, size }) => {
         const ref = ctx.ref(Store, `${to}:/user/store`)
-        for (let i = 0; i < count; ) {
+        for (let i = 0; i < count;) {
           if (put(to, '/user/store', size)) {
             i++
             continue
@@ -174,7 +215,8 @@ function feederOf(ledger: LoadLedger, boot: Boot): AnyDefinition {
             { type: 'echo', n: -1, body },
             (echo) => {
               done()
-              if (echo.body !== body) witness.broken('own-reply', `an echo has ${echo.body.length} of ${size} characters`)
+              if (echo.body !== body)
+                witness.broken('own-reply', `an echo has ${echo.body.length} of ${size} characters`)
               return { type: 'over' }
             },
             (error) => {
@@ -232,10 +274,13 @@ async function loading(world: World, ledger: LoadLedger): Promise<void> {
       const size = sizes[world.choose(sizes.length, 'size')] ?? 20
       const act = world.choose(5, 'act')
       const count = [1, 10, 40, 100][world.choose(4, 'count')] ?? 1
-      if (act < 2 || world.chance(0.4, 'flood-first')) feeder.tell({ type: 'flood', to, count, size, path: '/user/store' })
+      if (act < 2 || world.chance(0.4, 'flood-first'))
+        feeder.tell({ type: 'flood', to, count, size, path: '/user/store' })
       if (act < 2) continue
-      if (act === 2) feeder.tell({ type: 'flood', to, count: Math.min(count, 40), size: 20, path: '/user/slow' })
-      else if (act === 3) feeder.tell({ type: 'stream', to, count: Math.min(count, 20), size: Math.min(size, 2_000) })
+      if (act === 2)
+        feeder.tell({ type: 'flood', to, count: Math.min(count, 40), size: 20, path: '/user/slow' })
+      else if (act === 3)
+        feeder.tell({ type: 'stream', to, count: Math.min(count, 20), size: Math.min(size, 2_000) })
       else feeder.tell({ type: 'retry', to, count: Math.min(count, 40), size })
     }
   })
@@ -244,7 +289,11 @@ async function loading(world: World, ledger: LoadLedger): Promise<void> {
   ledger.settle()
   for (const life of ledger.waiting) {
     const { boot } = life
-    world.check('room-comes', boot.process?.isAlive !== true, `${witness.nameOf(life)} still waits for room in the calm`)
+    world.check(
+      'room-comes',
+      boot.process?.isAlive !== true,
+      `${witness.nameOf(life)} still waits for room in the calm`,
+    )
   }
   await world.until('no-ask-hangs', () => witness.openAsks.length === 0, { withinMs: 5_000 })
   await witness.shutdown()

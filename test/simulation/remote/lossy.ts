@@ -3,15 +3,24 @@ import { actor, ask, child, protocol, supervisor, tell, type AnyDefinition } fro
 import { simulate, type World } from '@understudy/cluster/simulation'
 import type { RunInput, RunResult } from '@understudy/runtime/simulation'
 import Type from 'typebox'
-import { faultChances, frameTags, threeNodeFaults, Witness, type Boot, type Life } from './witness.ts'
+import { faultChances, frameTags, threeNodeFaults } from './fault-list.ts'
+import { Witness, type Boot, type Life } from './witness.ts'
 
 const Gossip = protocol(
   'lossy-gossip',
-  { raise: tell({ to: Type.Integer() }), newest: tell({ value: Type.Integer() }), value: ask(Type.Integer()) },
+  {
+    raise: tell({ to: Type.Integer() }),
+    newest: tell({ value: Type.Integer() }),
+    value: ask(Type.Integer()),
+  },
   { delivery: 'lossy' },
 )
 /** After Bartlett, Scantlebury and Wilkinson (CACM 1969), but numbered: replays come later than one bit remembers. */
-const Sender = protocol('lossy-sender', { ack: tell({ stream: Type.Integer(), n: Type.Integer() }) }, { delivery: 'lossy' })
+const Sender = protocol(
+  'lossy-sender',
+  { ack: tell({ stream: Type.Integer(), n: Type.Integer() }) },
+  { delivery: 'lossy' },
+)
 const Receiver = protocol(
   'lossy-receiver',
   { item: tell({ stream: Type.Integer(), n: Type.Integer(), from: Type.String() }), hello: ask(Type.Null()) },
@@ -58,7 +67,8 @@ function gossipOf(ledger: LossyLedger, boot: Boot, names: () => readonly string[
         value = Math.max(value, to)
       },
       newest: ({ value: theirs }) => {
-        if (theirs > ledger.highest) ledger.witness.broken('never-said', `${theirs}, and the highest is ${ledger.highest}`)
+        if (theirs > ledger.highest)
+          ledger.witness.broken('never-said', `${theirs}, and the highest is ${ledger.highest}`)
         if (theirs < value) ledger.witness.met('gossip-behind')
         value = Math.max(value, theirs)
       },
@@ -118,11 +128,14 @@ function receiverOf(ledger: LossyLedger, boot: Boot): AnyDefinition {
       hello: () => null,
       item: ({ stream, n, from }) => {
         const of = ledger.streams[stream]
-        if (of === undefined || n > of.sent) return ledger.witness.broken('never-sent', `item ${n} of stream ${stream}`)
-        if (of.to !== boot.node) ledger.witness.broken('another-addressee', `item ${n} to "${of.to}" came to "${boot.node}"`)
+        if (of === undefined || n > of.sent)
+          return ledger.witness.broken('never-sent', `item ${n} of stream ${stream}`)
+        if (of.to !== boot.node)
+          ledger.witness.broken('another-addressee', `item ${n} to "${of.to}" came to "${boot.node}"`)
         // A life that begins in the middle of a stream takes it from there.
         const expected = next.get(stream) ?? n
-        if (n > expected) ledger.witness.broken('stop-and-wait', `item ${n} came before item ${expected} was acknowledged`)
+        if (n > expected)
+          ledger.witness.broken('stop-and-wait', `item ${n} came before item ${expected} was acknowledged`)
         if (n < expected) ledger.witness.met(n === expected - 1 ? 'came-twice' : 'came-late')
         if (n === expected) {
           next.set(stream, n + 1)
@@ -140,7 +153,11 @@ function strictOf(ledger: LossyLedger, boot: Boot): AnyDefinition {
     item: ({ stream, n }) => {
       const of = ledger.streams[stream]
       const last = of?.strict.get(boot) ?? 0
-      if (n <= last) ledger.witness.broken('fifo', `stream ${stream}: ${n} came after ${last}, and its protocol is not lossy`)
+      if (n <= last)
+        ledger.witness.broken(
+          'fifo',
+          `stream ${stream}: ${n} came after ${last}, and its protocol is not lossy`,
+        )
       of?.strict.set(boot, n)
     },
   })) as unknown as AnyDefinition
@@ -188,14 +205,24 @@ async function losing(world: World, ledger: LossyLedger): Promise<void> {
   world.node(0).node.system.ref(Gossip, '/user/gossip').tell({ type: 'raise', to: ledger.highest })
   await world.sleep(10_000)
   for (const { name } of world.nodes) {
-    const value = await world.node(0).call((node) => node.ref(Gossip, name, '/user/gossip').ask({ type: 'value' }))
-    world.check('gossip-converges', value === ledger.highest, `"${name}" says ${value}; the highest is ${ledger.highest}`)
+    const value = await world
+      .node(0)
+      .call((node) => node.ref(Gossip, name, '/user/gossip').ask({ type: 'value' }))
+    world.check(
+      'gossip-converges',
+      value === ledger.highest,
+      `"${name}" says ${value}; the highest is ${ledger.highest}`,
+    )
   }
   for (const [number, { to, delivered }] of ledger.streams.entries()) {
     for (const [life, items] of delivered) {
       const first = items[0] ?? 0
       const inOrder = items.every((n, index) => n === first + index)
-      world.check('stop-and-wait', inOrder, `stream ${number} to "${to}", ${witness.nameOf(life)}: ${items.join(', ')}`)
+      world.check(
+        'stop-and-wait',
+        inOrder,
+        `stream ${number} to "${to}", ${witness.nameOf(life)}: ${items.join(', ')}`,
+      )
       if (items.length === itemsMax) witness.met('all-delivered')
     }
   }

@@ -3,7 +3,8 @@ import { actor, ask, child, protocol, supervisor, tell, type AnyDefinition } fro
 import { simulate, type World } from '@understudy/cluster/simulation'
 import type { RunInput, RunResult } from '@understudy/runtime/simulation'
 import Type from 'typebox'
-import { allFaults, faultChances, frameTags, isSameEpoch, Witness, type Boot, type Life, type SeenEpoch } from './witness.ts'
+import { allFaults, faultChances, frameTags } from './fault-list.ts'
+import { isSameEpoch, Witness, type Boot, type Life, type SeenEpoch } from './witness.ts'
 
 /** `stream`: everything that one life of a source sends to one path. */
 const Sink = protocol('order-sink', {
@@ -23,8 +24,22 @@ const ownOfSource = {
 
 export const orderTags: readonly string[] = [
   ...frameTags,
-  ...['reconnected', 'rejoined', 'down silent', 'down refused', 'down unreachable', 'down replaced', 'member-left'],
-  ...['stream-over-two-epochs', 'suffix-lost', 'refused-without-link', 'successor-of-killed-sender', 'sender-restarted'],
+  ...[
+    'reconnected',
+    'rejoined',
+    'down silent',
+    'down refused',
+    'down unreachable',
+    'down replaced',
+    'member-left',
+  ],
+  ...[
+    'stream-over-two-epochs',
+    'suffix-lost',
+    'refused-without-link',
+    'successor-of-killed-sender',
+    'sender-restarted',
+  ],
 ]
 
 interface Sent {
@@ -57,7 +72,12 @@ class OrderLedger {
   send(number: number, isTell: boolean, send: (n: number) => boolean): void {
     const stream = this.#streamOf(number)
     const { boot } = stream.source
-    const sent: Sent = { isTell, epoch: this.witness.epochOf(boot, stream.to), isAccepted: true, isHandled: false }
+    const sent: Sent = {
+      isTell,
+      epoch: this.witness.epochOf(boot, stream.to),
+      isAccepted: true,
+      isHandled: false,
+    }
     const n = stream.sent.push(sent) - 1
     sent.isAccepted = send(n)
     if (!sent.isAccepted) this.witness.met('refused-without-link')
@@ -94,7 +114,10 @@ class OrderLedger {
       if (epoch === undefined || sent.epoch === undefined || !isSameEpoch(sent.epoch, epoch)) return
       // An ask that was given up need not come.
       if (sent.isTell && sent.isAccepted) {
-        this.witness.broken('no-gap', `${what} came, but message ${missing}, sent before it over the same link, did not`)
+        this.witness.broken(
+          'no-gap',
+          `${what} came, but message ${missing}, sent before it over the same link, did not`,
+        )
       }
     }
   }
@@ -104,7 +127,8 @@ class OrderLedger {
     const newest = this.#newest.get(key)
     if (newest !== undefined && newest.number > source.number) {
       const isOver = newest.boot === source.boot || newest.boot.startedAtMs >= source.boot.endedAtMs
-      if (isOver) this.witness.broken('older-life', `${what} came after one from ${this.witness.nameOf(newest)}`)
+      if (isOver)
+        this.witness.broken('older-life', `${what} came after one from ${this.witness.nameOf(newest)}`)
     } else if (newest !== source) {
       if (newest !== undefined && newest.boot !== source.boot) this.witness.met('successor-of-killed-sender')
       if (newest?.boot === source.boot) this.witness.met('sender-restarted')
@@ -226,7 +250,8 @@ async function order(world: World, ledger: OrderLedger): Promise<void> {
       const to = names[(index + 1 + world.choose(names.length - 1, 'to')) % names.length] as string
       burst(from, to, 1 + world.choose(8, 'count'))
       const place = world.node(from)
-      if (place.isUp && world.chance(0.02, 'crash')) place.node.system.ref(Source, '/user/source').tell({ type: 'crash' })
+      if (place.isUp && world.chance(0.02, 'crash'))
+        place.node.system.ref(Source, '/user/source').tell({ type: 'crash' })
     }
   })
   await witness.heal((node, to) => node.ref(Sink, to, '/user/sink').ask({ type: 'hello' }))
@@ -239,9 +264,17 @@ async function order(world: World, ledger: OrderLedger): Promise<void> {
     if (source.boot.process?.isAlive !== true) continue
     for (const [n, { isHandled }] of sent.entries()) {
       if (n < (before[number] ?? 0)) continue
-      world.check('all-arrive-in-the-calm', isHandled, `message ${n} from ${witness.nameOf(source)} to ${to} got lost`)
+      world.check(
+        'all-arrive-in-the-calm',
+        isHandled,
+        `message ${n} from ${witness.nameOf(source)} to ${to} got lost`,
+      )
     }
   }
-  world.check('no-ask-hangs', witness.openAsks.length === 0, `${witness.openAsks.length} asks are open in the calm`)
+  world.check(
+    'no-ask-hangs',
+    witness.openAsks.length === 0,
+    `${witness.openAsks.length} asks are open in the calm`,
+  )
   await witness.shutdown()
 }

@@ -1,9 +1,21 @@
 /** Refs between nodes: a bound one means one life of one actor for ever, an unbound one whoever lives there now. */
-import { actor, ask, child, isActorError, protocol, refOf, supervisor, tell, type ActorRef, type AnyDefinition } from '@understudy/runtime'
+import {
+  actor,
+  ask,
+  child,
+  isActorError,
+  protocol,
+  refOf,
+  supervisor,
+  tell,
+  type ActorRef,
+  type AnyDefinition,
+} from '@understudy/runtime'
 import { simulate, type World } from '@understudy/cluster/simulation'
 import type { RunInput, RunResult } from '@understudy/runtime/simulation'
 import Type from 'typebox'
-import { allFaults, faultChances, frameTags, Witness, type Boot, type Life } from './witness.ts'
+import { allFaults, faultChances, frameTags } from './fault-list.ts'
+import { Witness, type Boot, type Life } from './witness.ts'
 
 const Holder = protocol('refs-holder', {
   /** Meant for that holder and no other one; -1: for whoever lives there. */
@@ -38,7 +50,14 @@ const ownOfClerk = {
 
 export const refsTags: readonly string[] = [
   ...frameTags,
-  ...['bound-ref-of-the-dead', 'bound-ref-works', 'survived-a-restart', 'successor-found', 'came-home', 'came-home-dead'],
+  ...[
+    'bound-ref-of-the-dead',
+    'bound-ref-works',
+    'survived-a-restart',
+    'successor-found',
+    'came-home',
+    'came-home-dead',
+  ],
   ...['of-a-third-node', 'dead-for-good', 'watched-the-dead', 'reconnected', 'rejoined', 'frozen-restart'],
 ]
 
@@ -67,7 +86,9 @@ class RefsLedger {
 
   endOf(number: number): string | undefined {
     const holder = this.holders[number]
-    return holder === undefined ? undefined : this.witness.endOf({ boot: holder.boot, path: '/user/holder', uid: holder.uid })
+    return holder === undefined
+      ? undefined
+      : this.witness.endOf({ boot: holder.boot, path: '/user/holder', uid: holder.uid })
   }
 
   reached(meant: number, by: HolderKnown): void {
@@ -78,7 +99,11 @@ class RefsLedger {
   }
 }
 
-function holderOf(ledger: RefsLedger, boot: Boot, onStart: (ref: HolderRef, holder: HolderKnown) => void): AnyDefinition {
+function holderOf(
+  ledger: RefsLedger,
+  boot: Boot,
+  onStart: (ref: HolderRef, holder: HolderKnown) => void,
+): AnyDefinition {
   return actor(Holder, (ctx) => {
     const life = ledger.witness.begins(boot, ctx)
     const holder = ledger.holder(boot, life)
@@ -135,7 +160,9 @@ function clerkOf(ledger: RefsLedger, boot: Boot, cards: Card[]): AnyDefinition {
         const end = ledger.endOf(holder)
         if (end !== undefined) witness.met('bound-ref-of-the-dead')
         ctx.tell(ref, { type: 'mark', holder })
-        ctx.request(ref, { type: 'who' }, (by) => ({ type: 'answered', by, meant: holder }), missed, { timeoutMs: 1_000 })
+        ctx.request(ref, { type: 'who' }, (by) => ({ type: 'answered', by, meant: holder }), missed, {
+          timeoutMs: 1_000,
+        })
         if (ledger.holders[holder]?.boot.node !== boot.node) witness.met('of-a-third-node')
         if (end !== undefined) {
           witness.met('watched-the-dead')
@@ -157,7 +184,9 @@ function clerkOf(ledger: RefsLedger, boot: Boot, cards: Card[]): AnyDefinition {
       find: ({ node }) => {
         const ref = ctx.ref(Holder, `${node}:/user/holder`)
         ctx.tell(ref, { type: 'mark', holder: -1 })
-        ctx.request(ref, { type: 'who' }, (by) => ({ type: 'answered', by, meant: -1 }), missed, { timeoutMs: 1_000 })
+        ctx.request(ref, { type: 'who' }, (by) => ({ type: 'answered', by, meant: -1 }), missed, {
+          timeoutMs: 1_000,
+        })
       },
       audit: async () => {
         for (const { ref, holder } of cards) {
@@ -165,10 +194,12 @@ function clerkOf(ledger: RefsLedger, boot: Boot, cards: Card[]): AnyDefinition {
           const what = `the ref of "${boot.node}" to holder ${holder} (${end ?? 'alive'})`
           try {
             const by = await ctx.ask(ref, { type: 'who' }, { timeoutMs: 5_000 })
-            if (end !== undefined || by !== holder) witness.broken('bound-for-ever', `${what} was answered by ${by}`)
+            if (end !== undefined || by !== holder)
+              witness.broken('bound-for-ever', `${what} was answered by ${by}`)
           } catch (error) {
             if (end === undefined) witness.broken('bound-for-ever', `${what} failed: ${String(error)}`)
-            else if (!isActorError(error, 'RUNTIME_ACTOR_STOPPED')) witness.broken('dead-is-stopped', `${what}: ${String(error)}`)
+            else if (!isActorError(error, 'RUNTIME_ACTOR_STOPPED'))
+              witness.broken('dead-is-stopped', `${what}: ${String(error)}`)
             else witness.met('dead-for-good')
           }
         }
@@ -190,7 +221,10 @@ export function runRefs(input: RunInput): Promise<RunResult> {
           const cards: Card[] = []
           return {
             root: supervisor({ intensity: { restarts: Infinity, withinMs: 1_000 } }, [
-              child('holder', holderOf(ledger, boot, (ref, { number }) => cards.push({ ref, holder: number })) as never),
+              child(
+                'holder',
+                holderOf(ledger, boot, (ref, { number }) => cards.push({ ref, holder: number })) as never,
+              ),
               child('clerk', clerkOf(ledger, boot, cards) as never),
             ]) as unknown as AnyDefinition,
           }
@@ -219,15 +253,19 @@ async function referring(world: World, ledger: RefsLedger): Promise<void> {
       if (act < 4) clerk.tell({ type: 'fetch', from: nameBy('from'), which })
       else if (act < 7) clerk.tell({ type: 'use', which })
       else if (act < 9) clerk.tell({ type: 'find', node: nameBy('find') })
-      else if (world.chance(0.3, 'crash')) place.node.system.ref(Holder, '/user/holder').tell({ type: 'crash' })
-      else if (world.chance(0.3, 'frozen-restart') && place.mayFail()) restarts.push(frozenRestart(world, ledger, place.name))
+      else if (world.chance(0.3, 'crash'))
+        place.node.system.ref(Holder, '/user/holder').tell({ type: 'crash' })
+      else if (world.chance(0.3, 'frozen-restart') && place.mayFail())
+        restarts.push(frozenRestart(world, ledger, place.name))
     }
   })
   await Promise.all(restarts)
   await witness.heal((node, to) => node.ref(Clerk, to, '/user/clerk').ask({ type: 'hello' }))
   await world.sleep(2_000)
   for (const place of nodes) {
-    await place.call((node) => node.system.ref(Clerk, '/user/clerk').ask({ type: 'audit' }, { timeoutMs: 200_000 }))
+    await place.call((node) =>
+      node.system.ref(Clerk, '/user/clerk').ask({ type: 'audit' }, { timeoutMs: 200_000 }),
+    )
   }
   await witness.shutdown()
 }

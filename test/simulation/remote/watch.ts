@@ -14,7 +14,9 @@ import {
 import { simulate, type World } from '@understudy/cluster/simulation'
 import type { RunInput, RunResult } from '@understudy/runtime/simulation'
 import Type from 'typebox'
-import { allFaults, faultChances, frameTags, Witness, type Boot } from './witness.ts'
+import { faultChances, threeNodeFaults } from './fault-list.ts'
+import { WatchLedger, type TargetLife, type Watch } from './watch-ledger.ts'
+import type { Boot } from './witness.ts'
 
 const Listener = protocol('watch-listener', { word: tell({ target: Type.Integer(), n: Type.Integer() }) })
 const Target = protocol('watch-target', {
@@ -48,156 +50,6 @@ const ownOfWatcher = {
 }
 type TargetRef = AnyActorRef & { readonly protocol: typeof Target }
 
-export const watchTags: readonly string[] = [
-  ...frameTags,
-  ...['notice stopped', 'notice failed', 'notice node-down', 'notice not-found', 'notice of a dead ref'],
-  ...['through-a-third-node', 'unbound', 'unwatched', 'watched-again', 'outlived-a-link', 'watcher-restarted'],
-  ...['target-restarted', 'gave-up-the-living', 'last-words-first', 'reconnected', 'rejoined'],
-]
-
-interface TargetLife {
-  readonly number: number
-  readonly boot: Boot
-  readonly path: string
-  readonly rejoins: number
-  readonly uid: number
-}
-
-interface Watch {
-  readonly number: number
-  readonly boot: Boot
-  /** Of the watcher: it survives that one's restarts, not its end. */
-  readonly uid: number
-  readonly target: TargetLife
-  readonly placedAtMs: number
-  /** The target's node was a living member when it was placed. */
-  readonly wasMember: boolean
-  readonly isBound: boolean
-  readonly suspicions: number
-  isActive: boolean
-  notices: number
-}
-
-class WatchLedger {
-  readonly witness = new Witness(watchTags)
-  readonly targets: TargetLife[] = []
-  readonly watches: Watch[] = []
-  /** Watchers that were told of the end of a target, as `boot/uid/target`. */
-  readonly #told = new Set<string>()
-  readonly #lastWords = new Map<string, number>()
-
-  target(boot: Boot, path: string, uid: number): TargetLife {
-    const target = { number: this.targets.length, boot, path, uid, rejoins: boot.rejoins }
-    this.targets.push(target)
-    return target
-  }
-
-  /** Names are never used twice: a path says who is meant. */
-  targetAt(path: string): TargetLife {
-    const number = Number(/t-(\d+)$/.exec(path)?.[1] ?? Number.NaN)
-    const target = this.targets[number]
-    if (target === undefined) throw new Error(`Nobody was ever started at ${path}`)
-    return target
-  }
-
-  endOf(target: TargetLife): EndReason | 'killed' | undefined {
-    return this.witness.endOf(target)
-  }
-
-  place(boot: Boot, uid: number, target: TargetLife, isBound: boolean): Watch {
-    const { witness } = this
-    const members = witness.nodeOf(boot)?.members() ?? []
-    const node = witness.nodeOf(target.boot)
-    const watch: Watch = {
-      number: this.watches.length,
-      boot,
-      uid,
-      target,
-      placedAtMs: witness.world.now(),
-      wasMember: members.some(
-        ({ name, incarnation, status }) =>
-          name === target.boot.node &&
-          (status === 'alive' || status === 'suspect') &&
-          incarnation === node?.incarnation &&
-          target.rejoins === target.boot.rejoins,
-      ),
-      isBound,
-      suspicions: witness.counted(`suspected ${boot.number}/${target.boot.node}`),
-      isActive: true,
-      notices: 0,
-    }
-    this.watches.push(watch)
-    if (!isBound) witness.met('unbound')
-    return watch
-  }
-
-  activeOf(boot: Boot, uid: number): readonly Watch[] {
-    return this.watches.filter((watch) => watch.boot === boot && watch.uid === uid && watch.isActive)
-  }
-
-  noticed(watch: Watch, reason: EndReason): void {
-    const { witness } = this
-    const { target, boot } = watch
-    const what = `watch ${watch.number} of "${boot.node}" on ${target.path} of "${target.boot.node}" (${reason})`
-    witness.met(`notice ${reason}`)
-    if (watch.notices > 0) witness.broken('one-notice', `${what}: a second notice`)
-    else if (!watch.isActive) witness.broken('unwatched', `${what}: a notice after unwatch`)
-    watch.notices++
-    watch.isActive = false
-    this.#told.add(`${boot.number}/${watch.uid}/${target.number}`)
-    const end = this.endOf(target)
-    const sinceMs = Math.max(watch.placedAtMs, 0)
-    if (reason === 'node-down') {
-      const hasCause =
-        !watch.wasMember ||
-        target.boot.isTwin ||
-        boot.isTwin ||
-        end !== undefined ||
-        target.rejoins !== target.boot.rejoins ||
-        witness.gaveUpAtMs(boot, target.boot.node) >= sinceMs
-      if (!hasCause) witness.broken('notice-has-a-cause', `${what}: it lives, and nobody gave its node up`)
-      if (end === undefined) witness.met('gave-up-the-living')
-    } else {
-      if (end === undefined && !target.boot.isTwin && target.rejoins === target.boot.rejoins) {
-        witness.broken('notice-has-a-cause', `${what}: it lives`)
-      }
-      const told = reason === 'not-found' ? !watch.isBound : true
-      if (!told) witness.broken('notice-says-why', `${what}: a bound ref leads to somebody who lived`)
-      // Who was alive when the watch arrived is told why it ended.
-      if (reason === 'failed' && end !== 'failed') witness.broken('notice-says-why', `${what}: it ended by ${end}`)
-      if (witness.counted(`suspected ${boot.number}/${target.boot.node}`) > watch.suspicions) witness.met('outlived-a-link')
-    }
-  }
-
-  heard(boot: Boot, uid: number, number: number, n: number): void {
-    const target = this.targets[number]
-    if (target === undefined) return this.witness.broken('never-said', `a word of target ${number}`)
-    const what = `word ${n} of ${target.path} of "${target.boot.node}" to the watcher of "${boot.node}"`
-    if (this.#told.has(`${boot.number}/${uid}/${number}`)) this.witness.broken('notice-is-last', `${what} came after the notice`)
-    const key = `${boot.number}/${uid}/${number}`
-    if (n <= (this.#lastWords.get(key) ?? -1)) this.witness.broken('fifo', `${what} came after word ${this.#lastWords.get(key)}`)
-    this.#lastWords.set(key, n)
-    if (this.endOf(target) !== undefined) this.witness.met('last-words-first')
-  }
-
-  /** At rest: whoever has ended was told of, once; whoever lives was not, unless its node was given up. */
-  settle(): void {
-    const { witness } = this
-    for (const watch of this.watches) {
-      const { target, boot, notices } = watch
-      if (boot.process?.isAlive !== true || boot.isTwin) continue
-      // The watcher itself has ended: with its node's incarnation.
-      if (witness.endOf({ boot, path: '/user/watcher', uid: watch.uid }) !== undefined) continue
-      const end = this.endOf(target)
-      const what = `watch ${watch.number} of "${boot.node}" on ${target.path} of "${target.boot.node}"`
-      if (watch.isActive && end !== undefined) {
-        witness.world.check('one-notice', false, `${what}: it ended (${end}), and no notice came; placed at ${watch.placedAtMs} ms`)
-      }
-      witness.world.check('one-notice', notices <= 1, `${what}: ${notices} notices`)
-    }
-  }
-}
-
 function targetOf(ledger: WatchLedger, target: { life: TargetLife | undefined }): AnyDefinition {
   return actor(Target, (ctx) => {
     const { witness } = ledger
@@ -222,33 +74,29 @@ function targetOf(ledger: WatchLedger, target: { life: TargetLife | undefined })
 }
 
 function nurseryOf(ledger: WatchLedger, boot: Boot): AnyDefinition {
-  return actor(
-    Nursery,
-    { supervision: { intensity: { restarts: Infinity, withinMs: 1_000 } } },
-    (ctx) => {
-      const refs: AnyActorRef[] = []
-      const own: AnyActorRef[] = []
-      return {
-        spawn: ({ isPermanent }) => {
-          const target: { life: TargetLife | undefined } = { life: undefined }
-          const name = `t-${ledger.targets.length}`
-          const ref = ctx.spawn(name, targetOf(ledger, target) as never, {
-            restart: isPermanent ? 'permanent' : 'temporary',
-          })
-          target.life = ledger.target(boot, ref.path, ref.uid ?? -1)
-          refs.push(ref)
-          own.push(ref)
-        },
-        learn: ({ ref }) => void refs.push(ref),
-        pick: ({ which }) => (refs[which % Math.max(1, refs.length)] ?? null) as never,
-        stop: ({ which }) => {
-          const ref = own[which % Math.max(1, own.length)]
-          if (ref !== undefined && ledger.endOf(ledger.targetAt(ref.path)) === undefined) ctx.stop(ref)
-        },
-        hello: () => null,
-      }
-    },
-  ) as unknown as AnyDefinition
+  return actor(Nursery, { supervision: { intensity: { restarts: Infinity, withinMs: 1_000 } } }, (ctx) => {
+    const refs: AnyActorRef[] = []
+    const own: AnyActorRef[] = []
+    return {
+      spawn: ({ isPermanent }) => {
+        const target: { life: TargetLife | undefined } = { life: undefined }
+        const name = `t-${ledger.targets.length}`
+        const ref = ctx.spawn(name, targetOf(ledger, target) as never, {
+          restart: isPermanent ? 'permanent' : 'temporary',
+        })
+        target.life = ledger.target(boot, ref.path, ref.uid ?? -1)
+        refs.push(ref)
+        own.push(ref)
+      },
+      learn: ({ ref }) => void refs.push(ref),
+      pick: ({ which }) => (refs[which % Math.max(1, refs.length)] ?? null) as never,
+      stop: ({ which }) => {
+        const ref = own[which % Math.max(1, own.length)]
+        if (ref !== undefined && ledger.endOf(ledger.targetAt(ref.path)) === undefined) ctx.stop(ref)
+      },
+      hello: () => null,
+    }
+  }) as unknown as AnyDefinition
 }
 
 function watcherOf(ledger: WatchLedger, boot: Boot): AnyDefinition {
@@ -268,7 +116,12 @@ function watcherOf(ledger: WatchLedger, boot: Boot): AnyDefinition {
         ctx.request(
           ctx.ref(Nursery, `${from}:/user/nursery`),
           { type: 'pick', which },
-          (ref) => ({ type: 'picked', ref, isUnbound, isBorrowed: ref !== null && ledger.targetAt(ref.path).boot.node !== from }),
+          (ref) => ({
+            type: 'picked',
+            ref,
+            isUnbound,
+            isBorrowed: ref !== null && ledger.targetAt(ref.path).boot.node !== from,
+          }),
           () => ({ type: 'missed' }),
           { timeoutMs: 2_000 },
         )
@@ -279,7 +132,9 @@ function watcherOf(ledger: WatchLedger, boot: Boot): AnyDefinition {
         const target = ledger.targetAt(found.path)
         // One watch per target and watcher: a second one would replace the first.
         if (ledger.activeOf(boot, uid).some((watch) => watch.target === target)) return
-        if (ledger.watches.some((watch) => watch.boot === boot && watch.uid === uid && watch.target === target)) {
+        if (
+          ledger.watches.some((watch) => watch.boot === boot && watch.uid === uid && watch.target === target)
+        ) {
           witness.met('watched-again')
         }
         if (isBorrowed) witness.met('through-a-third-node')
@@ -293,7 +148,8 @@ function watcherOf(ledger: WatchLedger, boot: Boot): AnyDefinition {
       gone: ({ watch: number, reason }) => {
         const watch = ledger.watches[number]
         if (watch === undefined) return witness.broken('never-watched', `a notice for watch ${number}`)
-        if (watch.boot !== boot || watch.uid !== uid) witness.broken('own-notice', `the notice of watch ${number} went astray`)
+        if (watch.boot !== boot || watch.uid !== uid)
+          witness.broken('own-notice', `the notice of watch ${number} went astray`)
         ledger.noticed(watch, reason as EndReason)
       },
       unwatch: ({ which }) => {
@@ -309,12 +165,16 @@ function watcherOf(ledger: WatchLedger, boot: Boot): AnyDefinition {
         const ref = watch && refs.get(watch.number)
         if (ref === undefined) return
         const to = ctx.self as never
-        ctx.tell(ref as never, (how === 'talk' ? { type: 'talk', to, words: 2 } : { type: 'end', how, to }) as never)
+        ctx.tell(
+          ref as never,
+          (how === 'talk' ? { type: 'talk', to, words: 2 } : { type: 'end', how, to }) as never,
+        )
       },
       pass: ({ which, to }) => {
         const watch = one(which)
         const ref = watch && refs.get(watch.number)
-        if (ref?.uid !== undefined) ctx.tell(ctx.ref(Nursery, `${to}:/user/nursery`), { type: 'learn', ref: ref as never })
+        if (ref?.uid !== undefined)
+          ctx.tell(ctx.ref(Nursery, `${to}:/user/nursery`), { type: 'learn', ref: ref as never })
       },
       crash: () => {
         throw new Error('crashed')
@@ -349,7 +209,7 @@ export function runWatch(input: RunInput): Promise<RunResult> {
           // Refs to these come before anybody here has started one.
           actors: [targetOf(ledger, { life: undefined })],
         })),
-      faults: { only: allFaults, chances: faultChances },
+      faults: { only: threeNodeFaults, chances: faultChances },
       virtualMsMax: 1_200_000,
     },
     (world) => watching(world, ledger),
@@ -380,7 +240,12 @@ async function watching(world: World, ledger: WatchLedger): Promise<void> {
         case 4:
         case 5:
         case 6:
-          watcher.tell({ type: 'watch', from: nameBy('from'), which, isUnbound: world.chance(0.3, 'unbound') })
+          watcher.tell({
+            type: 'watch',
+            from: nameBy('from'),
+            which,
+            isUnbound: world.chance(0.3, 'unbound'),
+          })
           break
         case 7:
         case 8: {

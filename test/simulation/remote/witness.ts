@@ -180,7 +180,10 @@ export class Witness {
 
   /** How the actor of that life ended for good; `undefined` while it lives, or when nobody can know. */
   endOf({ boot, path, uid }: Pick<Life, 'boot' | 'path' | 'uid'>): EndReason | 'killed' | undefined {
-    return this.#ends.get(`${boot.number}/${path}#${uid}`) ?? (boot.process?.isAlive === false ? 'killed' : undefined)
+    return (
+      this.#ends.get(`${boot.number}/${path}#${uid}`) ??
+      (boot.process?.isAlive === false ? 'killed' : undefined)
+    )
   }
 
   /** The node that runs in that boot; `undefined` for a twin, or when it is over. */
@@ -191,7 +194,9 @@ export class Witness {
 
   /** The link that `boot` uses to `to` now. */
   epochOf(boot: Boot, to: string): SeenEpoch | undefined {
-    const member = this.nodeOf(boot)?.status().membership.members.find(({ name }) => name === to)
+    const member = this.nodeOf(boot)
+      ?.status()
+      .membership.members.find(({ name }) => name === to)
     if (member?.linkId === undefined) return undefined
     return { incarnation: member.incarnation, epoch: member.epoch, rejoins: boot.rejoins }
   }
@@ -233,7 +238,10 @@ export class Witness {
       // Whoever stands still gives up as soon as it goes on.
       else if (life.isBlocked) ask.untilMs = Math.max(ask.untilMs, nowMs + wheelSlotMs)
       else if (nowMs > ask.untilMs) {
-        this.broken('no-ask-hangs', `${ask.what}, asked on ${life.name}, is still open ${nowMs - ask.untilMs} ms too late`)
+        this.broken(
+          'no-ask-hangs',
+          `${ask.what}, asked on ${life.name}, is still open ${nowMs - ask.untilMs} ms too late`,
+        )
       }
     }
   }
@@ -278,7 +286,8 @@ export class Witness {
   }
 
   #calm(boot: Boot, what: string): void {
-    if (this.#isCalm) this.broken('calm-stays-calm', `"${boot.node}" ${what}, although nothing is wrong any more`)
+    if (this.#isCalm)
+      this.broken('calm-stays-calm', `"${boot.node}" ${what}, although nothing is wrong any more`)
   }
 
   // ---- The end of a run ----------------------------------------------------------------------------------------
@@ -295,7 +304,10 @@ export class Witness {
     const untilMs = world.now() + formedMs
     let failure = ''
     for (;;) {
-      await world.until('cluster-formed', () => this.#isFormed(), { withinMs: untilMs - world.now(), everyMs: 50 })
+      await world.until('cluster-formed', () => this.#isFormed(), {
+        withinMs: untilMs - world.now(),
+        everyMs: 50,
+      })
       failure = await this.#greetAll(greet)
       if (failure === '' && this.#isFormed()) break
       world.check('all-pairs-answer', world.now() < untilMs, `${formedMs} ms after the heal: ${failure}`)
@@ -342,7 +354,11 @@ export class Witness {
     const lives = this.world.nodes.map((place) => ({ place, life: place.process }))
     await Promise.all(lives.map(({ place }) => place.call((node) => node.shutdown('the scenario is over'))))
     for (const { place, life } of lives) {
-      this.world.check('nothing-held', life?.holds === 0, `"${place.name}" is held ${life?.holds ?? 0} times after its shutdown`)
+      this.world.check(
+        'nothing-held',
+        life?.holds === 0,
+        `"${place.name}" is held ${life?.holds ?? 0} times after its shutdown`,
+      )
     }
   }
 }
@@ -354,27 +370,3 @@ interface OpenAsk {
   readonly what: string
   untilMs: number
 }
-
-/** All that a network, a process and a clock may suffer; disks are left alone: nothing of these scenarios is kept. */
-export const wireFaults: readonly string[] = [
-  ...['clog', 'swizzle', 'slow-link', 'capacity', 'bandwidth', 'half-open', 'reset', 'corruption', 'truncation'],
-  ...['refuse-dials', 'lose-dials', 'partition-isolate', 'partition-halves', 'partition-assignment'],
-  ...['partition-minority-third', 'partition-ring', 'partition-bridge', 'partition-one-way', 'partition-zone'],
-  'partition-flapping',
-]
-export const hostFaults: readonly string[] = [
-  ...['kill', 'kill-at-effect', 'stop-gently', 'pause', 'stall', 'slow-cpu', 'started-twice', 'power-cut'],
-  ...['clock-offset', 'clock-back', 'clock-drift', 'clock-frozen', 'clock-strobe'],
-]
-export const allFaults: readonly string[] = [...wireFaults, ...hostFaults]
-
-/** Those that three nodes can meet: some partitions need four. */
-export const threeNodeFaults: readonly string[] = allFaults.filter(
-  (name) => name !== 'partition-minority-third' && name !== 'partition-ring',
-)
-
-/** What the simulated network itself reaches. */
-export const frameTags: readonly string[] = ['frame-corrupted', 'frame-truncated']
-
-/** So many kinds at once: most of them rest in most seeds, or nobody would ever reach anybody. */
-export const faultChances: readonly number[] = Object.freeze([0, 0, 0, 0.004, 0.03])

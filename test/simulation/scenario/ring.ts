@@ -291,7 +291,7 @@ export const ringScenarios: readonly Scenario[] = [
     name: 'ring/owner',
     about:
       'equal views place every key alike, whatever happened; a change moves few keys, and only those it must',
-    sometimes: ['two-nodes-one-view', 'one-came', 'one-went', 'two-lives-of-one-number'],
+    sometimes: ['two-nodes-one-view', 'one-came', 'one-went'],
     faults: ownerFaults,
     run: (input) =>
       simulateTapped(

@@ -169,8 +169,10 @@ export class SimulatedLink implements Link, PathLink {
 
   /** Its process died: what had not departed is lost, and some of the rest may be. */
   crash(choices: ChoiceStream): void {
+    // What left on a link that was closed in good order is the network's: the process may end behind it.
+    const hasLeft = this.#isClosed && this.#queue.first === undefined
     this.#isClosed = true
-    if (!this.#peer.#isClosed) this.#breakOff(choices)
+    if (!hasLeft && !this.#peer.#isClosed) this.#breakOff(choices)
     this.#forgetWhenGone()
   }
 

@@ -7,9 +7,11 @@ import {
   storeFaults,
   type MayHarmStore,
   Simulation,
+  type FaultKind,
   type FaultOptions,
   type RunResult,
   type SimulationOptions,
+  type StoreFaultName,
 } from '@understudy/runtime/simulation'
 import type { ClusterNode } from '../node/cluster-node.ts'
 import { SimulatedNetwork } from './simulated-network.ts'
@@ -70,15 +72,13 @@ export class World extends ScenarioWorld {
     // The disks that ever broke a promise are a minority, for good: a quorum keeps what was acknowledged.
     const harmed = new Set<string>()
     const mayHarm: MayHarmStore = (machine, fault) => {
-      if (!harmfulStoreFaults.has(fault) || harmed.has(machine)) return true
-      if (harmed.size >= downMax) return false
-      harmed.add(machine)
-      return true
+      return !harmfulStoreFaults.has(fault) || harmed.has(machine) || harmed.size < downMax
     }
+    const storeKinds = storeFaults(() => nodes.map(({ machine }) => machine.disk.controls), mayHarm)
     const kinds = [
       ...processFaults(() => nodes),
       ...network.faultKinds(),
-      ...storeFaults(() => nodes.map(({ machine }) => machine.disk.controls), mayHarm),
+      ...storeKinds.map((kind) => noting(kind, harmed)),
     ]
     super(simulation, () => nodes, kinds, faults)
     this.network = network
@@ -193,6 +193,19 @@ export function isUnknownOutcome(error: unknown): boolean {
   if (code === 'RUNTIME_ASK_TIMEOUT' || code === 'RUNTIME_ABORTED' || code === 'RUNTIME_ACTOR_CRASHED')
     return true
   return code === 'CLUSTER_NODE_DOWN' && details?.outcome !== 'not-sent'
+}
+
+/** Only a disk that was met counts against the budget, not each that might have been. */
+function noting(kind: FaultKind, harmed: Set<string>): FaultKind {
+  if (!harmfulStoreFaults.has(kind.name as StoreFaultName)) return kind
+  return {
+    name: kind.name,
+    inject: (stream) => {
+      const injected = kind.inject(stream)
+      if (injected?.lane !== undefined) harmed.add(injected.lane)
+      return injected
+    },
+  }
 }
 
 function livingSeenBy(node: ClusterNode): number {

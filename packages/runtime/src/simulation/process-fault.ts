@@ -57,12 +57,18 @@ export function processFaults(targets: () => readonly FaultTarget[]): readonly F
       // Before or after one of its next writes and sends.
       const count = 1 + stream.choose(32)
       const downMs = durationOf(stream)
+      let isOver = false
       life.onKill(() => {
         const { simulation } = target.machine
-        if (!simulation.isOver) simulation.at(simulation.nowMs + downMs, undefined, 'restart', target.restart)
+        if (!simulation.isOver && !isOver) simulation.at(simulation.nowMs + downMs, undefined, 'restart', target.restart)
       })
       life.killAtEffect(count)
-      return { what: `${life.name} at effect ${count} from now`, lane: target.machine.name }
+      // One that has not struck by then would strike a healed world.
+      const undo = (): void => {
+        isOver = true
+        life.killAtEffect(Number.POSITIVE_INFINITY)
+      }
+      return { what: `${life.name} at effect ${count} from now`, lane: target.machine.name, undo }
     }),
     onOne(
       'stop-gently',
@@ -91,6 +97,7 @@ export function processFaults(targets: () => readonly FaultTarget[]): readonly F
       return {
         what: `${life.name}: its event loop is blocked for ${ms} ms ${where}`,
         lane: target.machine.name,
+        undo: () => life.cancelStall(),
       }
     }),
     onOne('slow-cpu', living, ({ machine }, _life, stream) => {

@@ -207,7 +207,7 @@ export class SimulatedProcess {
     else tell()
   }
 
-  /** Kills it at the `count`-th write or send from now: odd numbers before it, even ones after it. */
+  /** Kills it at the `count`-th write or send from now: odd numbers before it, even ones after it. `Infinity`: no more. */
   killAtEffect(count: number): void {
     this.#effectsUntilKill = count
   }
@@ -229,6 +229,12 @@ export class SimulatedProcess {
   /** Blocks its event loop for `ms` within its next step. */
   stall(ms: number): void {
     this.#stallMs = Math.max(this.#stallMs, ms)
+    this.#effectsUntilStall = Number.POSITIVE_INFINITY
+  }
+
+  /** Forgets a stall that has not begun. */
+  cancelStall(): void {
+    this.#stallMs = 0
     this.#effectsUntilStall = Number.POSITIVE_INFINITY
   }
 
@@ -391,8 +397,7 @@ export class SimulatedProcess {
 
   #stallNow(): void {
     const ms = this.#stallMs
-    this.#stallMs = 0
-    this.#effectsUntilStall = Number.POSITIVE_INFINITY
+    this.cancelStall()
     this.#aheadUntilMs = this.departsAtMs + ms
     this.simulation.state(this.machine.name, `stalled for ${ms} ms`)
   }
@@ -422,6 +427,8 @@ export class SimulatedProcess {
   }
 
   #keepLine(line: Omit<SimulatedLogLine, 'atMs'>): void {
+    // What stands behind the write that killed it still runs, as JavaScript cannot be stopped: nobody sees it.
+    if (!this.#isAlive) return
     this.logged.push({ atMs: this.simulation.nowMs, ...line })
     if (this.logged.length >= 2 * logLinesMax) this.logged.splice(0, logLinesMax)
   }

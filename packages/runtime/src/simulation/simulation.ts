@@ -169,14 +169,18 @@ export class Simulation {
   /**
    * Runs `run` at true virtual time `atMs`, or now when that has passed. On behalf of `process`: it waits while that is
    * paused and is dropped when it dies. `label` names it in the hash and in reports.
+   *
+   * @throws {RangeError} if `atMs` is NaN
    */
   at(atMs: number, life: SimulatedProcess | undefined, label: string, run: () => void): Scheduled {
+    // It would be neither before nor after the others, and put their order wrong.
+    if (Number.isNaN(atMs)) throw new RangeError(`Cannot schedule "${label}": its time must be a number, got NaN`)
     const event = new ProcessEvent(Math.max(atMs, this.nowMs), this.#order++, label, run, life)
     this.#heap.push(event)
     return event
   }
 
-  /** Resolves after `ms` of true virtual time. */
+  /** Resolves after `ms` of true virtual time. @throws {RangeError} (as a rejection) if `ms` is NaN */
   sleep(ms: number): Promise<void> {
     return new Promise((resolve) => this.at(this.nowMs + Math.max(0, ms), undefined, 'sleep', resolve))
   }
@@ -296,10 +300,7 @@ export class Simulation {
       this.#traceOutside()
       let untilBreath = breathSteps
       while (!isDone && this.#violation === undefined) {
-        if (!this.#runStep()) {
-          this.fail('stuck', this.#stuckText())
-          break
-        }
+        if (!this.#tryStep()) break
         if (this.#fence.wasTouched || --untilBreath === 0) {
           untilBreath = breathSteps
           await this.#fence.pass()
@@ -348,6 +349,17 @@ export class Simulation {
       faults: Object.fromEntries([...this.#faults].sort(([a], [b]) => (a < b ? -1 : 1))),
       reached: [...this.#reached].sort(),
     }
+  }
+
+  /** One step, after which there may be more. What it throws is a violation: nobody else is there to catch it. */
+  #tryStep(): boolean {
+    try {
+      if (this.#runStep()) return true
+      this.fail('stuck', this.#stuckText())
+    } catch (error) {
+      this.failWith(error)
+    }
+    return false
   }
 
   /** One step. False when there is nothing left that could ever happen. */
@@ -416,6 +428,7 @@ export class Simulation {
         // Time stands still while anybody is ready.
         if (this.#ready.length > 0) return undefined
         this.#timeMayPass(event.atMs)
+        if (this.#violation !== undefined) return undefined
         // A rule that was looked at may have made somebody ready, or something due.
         if (this.#ready.length > 0) return undefined
         if (this.#heap.peek() !== event) continue

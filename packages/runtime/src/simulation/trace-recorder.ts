@@ -23,6 +23,8 @@ export class TraceRecorder {
   readonly #ids = new Map<Envelope, number>()
   /** Handlers that are awaited, with the message they handle. */
   readonly #awaited = new Map<Cell, { readonly envelope: Envelope; readonly type: string }>()
+  /** What waited for an actor that may take several messages in the turn under way, beside the one it awaits. */
+  #beside: readonly Envelope[] = []
 
   constructor(sink: TraceSink, lanes: Lanes) {
     this.#sink = sink
@@ -32,8 +34,14 @@ export class TraceRecorder {
   /** The actor is about to take the message at the head of its mailbox. */
   beforeTurn(actor: ReadyActor): void {
     const { cell } = actor
+    // Which of them it takes is only known afterwards.
+    this.#beside = cell.isAwaiting ? [...cell.waiting()] : []
     const [envelope] = cell.waiting()
-    if (envelope === undefined || cell.isAwaiting) return
+    if (envelope !== undefined && !cell.isAwaiting) this.#noteHandled(actor, envelope)
+  }
+
+  #noteHandled(actor: ReadyActor, envelope: Envelope): void {
+    const { cell } = actor
     const messageId = this.#ids.get(envelope)
     this.#ids.delete(envelope)
     this.#sink.note({
@@ -51,6 +59,7 @@ export class TraceRecorder {
    */
   afterStep(life: SimulatedProcess, by: ReadyActor | undefined): readonly string[] {
     const types: string[] = []
+    if (by !== undefined) this.#noteBeside(by)
     for (const cell of life.cells()) {
       for (const envelope of cell.waiting()) {
         if (this.#ids.has(envelope)) continue
@@ -77,6 +86,18 @@ export class TraceRecorder {
       this.#noteAwaited(life, cell)
     }
     return types
+  }
+
+  /** Concurrent messages that were taken while a handler is awaited. */
+  #noteBeside(actor: ReadyActor): void {
+    const before = this.#beside
+    this.#beside = []
+    if (before.length === 0) return
+    const [next] = actor.cell.waiting()
+    for (const envelope of before) {
+      if (envelope === next) return
+      this.#noteHandled(actor, envelope)
+    }
   }
 
   /** A handler that awaited has come to its end: the story would be hard to follow without it. */
