@@ -133,7 +133,7 @@ const add = (sku: string, more: object = {}): { type: string } =>
 void test('FrameEncoder and FrameDecoder carry every kind of envelope, in order, in one frame', (t) => {
   const wire = link()
   const { encoder, calls } = wire
-  const chain = [{ node: 'a', uid: 3, path: '/user/x', messageType: 'go' }]
+  const chain = [{ node: 'a', incarnation: 7, uid: 3, path: '/user/x', messageType: 'go' }]
   for (const failed of [
     encoder.tell(worker, Orders, add('tea', { note: { to: new Ref('me'), at: 5n, raw: Uint8Array.of(1) } })),
     encoder.ask(1, account, Orders, { type: 'total' }, 99.2, '/user/x', chain),
@@ -442,7 +442,13 @@ void test('FrameEncoder reports what cannot be sent, with sizes and paths, and k
 
 void test('FrameEncoder keeps the newest 32 links of a call chain', (t) => {
   const wire = link()
-  const chain = Array.from({ length: 40 }, (_, uid) => ({ node: 'n', uid, path: '/p', messageType: 'm' }))
+  const chain = Array.from({ length: 40 }, (_, uid) => ({
+    node: 'n',
+    incarnation: 1,
+    uid,
+    path: '/p',
+    messageType: 'm',
+  }))
   wire.encoder.ask(1, worker, Orders, { type: 'total' }, Infinity, undefined, chain)
   deliver(wire)
   t.strictSame(wire.calls[0]?.[7], chain.slice(8))
@@ -552,7 +558,7 @@ void test('FrameDecoder never throws: 100,000 random frames, memory flat', (t) =
   for (let index = 0; index < 4; index++) {
     good.encoder.tell(worker, Orders, add('tea', { note: new Ref('x') }))
     good.encoder.ask(index, account, Orders, { type: 'total' }, 5, '/p', [
-      { node: 'n', uid: 1, path: '/p', messageType: 'm' },
+      { node: 'n', incarnation: 1, uid: 1, path: '/p', messageType: 'm' },
     ])
     good.encoder.fail(1, 'C', 'message', { a: [1, 2] })
   }

@@ -196,7 +196,7 @@ class ClusterNodeImpl implements ClusterNode {
     this.#options = options
     this.#checked = checked
     this.#kernel = kernel
-    this.#incarnation = Math.max(1, Math.floor(kernel.clock.wallMs()))
+    this.#incarnation = newIncarnation(kernel.clock.wallMs(), kernel.platform.secureBytes(2))
     kernel.nodeName = options.name
     kernel.nodeIncarnation = this.#incarnation
     this.events = eventStream<ClusterEvents>(kernel.log)
@@ -507,7 +507,11 @@ class ClusterNodeImpl implements ClusterNode {
     // Those that shake hands do so in the name of the old life.
     for (const link of this.#unended) link.close('CLUSTER_NODE_LEFT')
     const { clock, log } = this.#kernel
-    this.#incarnation = Math.max(previous + 1, this.#highestSeen + 1, Math.floor(clock.wallMs()))
+    this.#incarnation = Math.max(
+      previous + 1,
+      this.#highestSeen + 1,
+      newIncarnation(clock.wallMs(), this.#kernel.platform.secureBytes(2)),
+    )
     this.#kernel.nodeIncarnation = this.#incarnation
     log.error(
       { node: this.name, by, incarnation: this.#incarnation },
@@ -831,6 +835,15 @@ class ClusterNodeImpl implements ClusterNode {
     this.#unended.delete(link)
     if (this.#unended.size === 0) this.#allEnded?.()
   }
+}
+
+/**
+ * Grows with the wall clock, and differs (but for one in 1,024) between two starts at the same time of day: a clock that
+ * stands still, a snapshot that is run twice. Else refs to actors of one life would lead to those of the other.
+ */
+function newIncarnation(wallMs: number, chance: Uint8Array): number {
+  const [high = 0, low = 0] = chance
+  return Math.max(1, Math.floor(wallMs)) * 1_024 + (((high << 8) | low) % 1_024)
 }
 
 function ringOf(view: View): HashRing {

@@ -369,11 +369,11 @@ function readChain(value: unknown): readonly CallChainLink[] | undefined {
   if (value.length === 0) return noChain
   const chain: CallChainLink[] = []
   for (const link of value as readonly unknown[]) {
-    if (!Array.isArray(link) || link.length !== 4) return undefined
-    const [node, uid, path, messageType] = link as readonly unknown[]
-    if (!isText(node, nameLengthMax) || !isId(uid) || !isText(path, pathLengthMax)) return undefined
-    if (!isText(messageType, nameLengthMax)) return undefined
-    chain.push({ node, uid, path, messageType })
+    if (!Array.isArray(link) || link.length !== 5) return undefined
+    const [node, incarnation, uid, path, messageType] = link as readonly unknown[]
+    if (!isText(node, nameLengthMax) || !isId(incarnation) || !isId(uid)) return undefined
+    if (!isText(path, pathLengthMax) || !isText(messageType, nameLengthMax)) return undefined
+    chain.push({ node, incarnation, uid, path, messageType })
   }
   return chain
 }

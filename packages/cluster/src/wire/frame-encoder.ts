@@ -458,8 +458,9 @@ export class FrameEncoder {
     writer.array(chain.length - from)
     for (let index = from; index < chain.length; index++) {
       const link = chain[index] as CallChainLink
-      writer.array(4)
+      writer.array(5)
       writer.text(fitting(link.node, nameLengthMax))
+      writer.number(link.incarnation)
       writer.number(link.uid)
       writer.text(fitting(link.path, pathLengthMax))
       writer.text(fitting(link.messageType, nameLengthMax))

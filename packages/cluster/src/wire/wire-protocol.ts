@@ -46,6 +46,8 @@ export type IncomingRecipient = Recipient & {
 /** One awaiting call on the way here, oldest first: used to find call cycles. */
 export interface CallChainLink {
   readonly node: string
+  /** Of the node: another life of it gives the same uids to others. */
+  readonly incarnation: number
   readonly uid: number
   readonly path: string
   readonly messageType: string

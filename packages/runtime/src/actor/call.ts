@@ -13,6 +13,8 @@ import type { WheelEntry } from './timer-wheel.ts'
 /** One actor that waits, as it is shown in a `CallCycleError` and sent along with a remote ask. */
 export interface CallLink {
   readonly node: string
+  /** Of the node: another life of it gives the same uids to others. */
+  readonly incarnation: number
   readonly uid: number
   readonly path: string
   readonly messageType: string
@@ -197,8 +199,10 @@ export function findCycle(target: Cell, call: Call): readonly CallLink[] | undef
     if (asker === target && askerEnvelope !== null && target.current === askerEnvelope) return callChain(call)
     const remote: readonly CallLink[] = current.remoteChain
     for (const link of remote) {
-      if (link.uid === target.uid && link.node === target.kernel.nodeName && target.isHeld)
-        return callChain(call)
+      const { nodeName, nodeIncarnation } = target.kernel
+      const isTarget =
+        link.uid === target.uid && link.node === nodeName && link.incarnation === nodeIncarnation
+      if (isTarget && target.isHeld) return callChain(call)
     }
     current = askerEnvelope === null ? null : askerEnvelope.call
   }
@@ -214,6 +218,7 @@ export function callChain(call: Call): readonly CallLink[] {
     if (asker !== null && askerEnvelope !== null) {
       links.push({
         node: asker.kernel.nodeName,
+        incarnation: asker.kernel.nodeIncarnation,
         uid: asker.uid,
         path: asker.path,
         messageType: current.messageType,

@@ -60,7 +60,8 @@ export function processFaults(targets: () => readonly FaultTarget[]): readonly F
       let isOver = false
       life.onKill(() => {
         const { simulation } = target.machine
-        if (!simulation.isOver && !isOver) simulation.at(simulation.nowMs + downMs, undefined, 'restart', target.restart)
+        if (!simulation.isOver && !isOver)
+          simulation.at(simulation.nowMs + downMs, undefined, 'restart', target.restart)
       })
       life.killAtEffect(count)
       // One that has not struck by then would strike a healed world.

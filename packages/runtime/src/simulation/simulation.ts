@@ -174,7 +174,8 @@ export class Simulation {
    */
   at(atMs: number, life: SimulatedProcess | undefined, label: string, run: () => void): Scheduled {
     // It would be neither before nor after the others, and put their order wrong.
-    if (Number.isNaN(atMs)) throw new RangeError(`Cannot schedule "${label}": its time must be a number, got NaN`)
+    if (Number.isNaN(atMs))
+      throw new RangeError(`Cannot schedule "${label}": its time must be a number, got NaN`)
     const event = new ProcessEvent(Math.max(atMs, this.nowMs), this.#order++, label, run, life)
     this.#heap.push(event)
     return event
