@@ -1,7 +1,7 @@
 /** Faults that wait for their moment, and what is left of a process that was killed in the middle of a step. */
 import { simulate } from '@understudy/cluster/simulation'
 import { actor, ask, child, protocol, supervisor } from '@understudy/runtime'
-import { simulateSystem, type TraceEvent } from '@understudy/runtime/simulation'
+import { formatChoices, parseChoices, simulateSystem, type TraceEvent } from '@understudy/runtime/simulation'
 import { test } from 'tap'
 import { Type } from 'typebox'
 
@@ -56,7 +56,9 @@ void test('what a process logs behind the write that kills it is not seen', asyn
       await world.start(root)
       const life = world.process
       life.killAtEffect(effect)
-      await world.call((system) => system.ref(Note, '/user/note').ask({ type: 'write' })).catch(() => undefined)
+      await world
+        .call((system) => system.ref(Note, '/user/note').ask({ type: 'write' }))
+        .catch(() => undefined)
       lines = life.logged.map(({ fields }) => fields['at']).filter((at) => at !== undefined)
     })
     return lines
@@ -100,14 +102,20 @@ void test('time that is no number is refused, and time over its limit is not liv
 })
 
 void test('any disk may be the one that breaks its promise, and only those that did count against the budget', async (t) => {
-  // Disks that are met, by number among those that may be: the last of all five, the first, the last that is left.
+  // Two choices each time, the disk and the bit: the last of five, the first, the last of the two that are left.
   const choices = [
     { stream: 'fault/store-flip', index: 0, value: 4 },
-    { stream: 'fault/store-flip', index: 3, value: 0 },
-    { stream: 'fault/store-flip', index: 6, value: 4 },
+    { stream: 'fault/store-flip', index: 4, value: 1 },
   ]
   const result = await simulate(
-    { seed: 1, nodes: 5, node: () => ({ data: 'data' }), choices, trace: true, faults: { only: ['store-flip'] } },
+    {
+      seed: 1,
+      nodes: 5,
+      node: () => ({ data: 'data' }),
+      choices,
+      trace: true,
+      faults: { only: ['store-flip'] },
+    },
     async (world) => {
       for (const node of world.nodes) {
         const ref = node.node.system.spawn('note', note)
@@ -120,5 +128,62 @@ void test('any disk may be the one that breaks its promise, and only those that 
   t.same(
     result.trace.flatMap((event) => (event.type === 'fault' ? [event.lane] : [])),
     ['e', 'a', 'e'],
+  )
+})
+
+void test('a label that a replay command could not hold is refused', async (t) => {
+  for (const label of ['', 'a,b', 'a#1=2,b', ' a', 'a\n']) {
+    const result = await simulateSystem({ seed: 2 }, async (world) => void world.choose(100, label))
+    t.match(result.violation?.message, /Cannot choose by the label/, JSON.stringify(label))
+  }
+  const odd = await simulateSystem({ seed: 2 }, async (world) => void world.choose(100, "it's a#1=2 = b"))
+  t.equal(odd.violation, undefined)
+  t.same(parseChoices(formatChoices(odd.choices)), odd.choices)
+})
+
+void test('a simulation that is refused leaves the globals as they were', async (t) => {
+  const { now } = Date
+  const policy = 'none' as 'fifo'
+  await t.rejects(
+    simulateSystem({ seed: 1, policy }, async () => undefined),
+    RangeError,
+  )
+  t.equal(Date.now, now)
+})
+
+void test('faults that wait for their moment count against the budget of a cluster', async (t) => {
+  const only = ['kill', 'kill-at-effect', 'pause', 'stall']
+  for (let seed = 1; seed <= 5; seed++) {
+    const options = { seed, nodes: 5, faults: { only, chances: [0, 0.3, 0.3] } }
+    const result = await simulate(options, async (world) => {
+      const look = (): void => {
+        const down = world.nodes.filter(({ isHealthy }) => !isHealthy).map(({ name }) => name)
+        world.check('a-majority-is-left', down.length <= 2, `${down.join(', ')} are down or silent`)
+      }
+      world.invariant('a-majority-is-left', look, 'quiesce')
+      await world.sleep(10_000)
+    })
+    t.equal(result.violation, undefined, `seed ${seed}`)
+  }
+})
+
+void test('a concurrent handler that nothing can settle is found, also beside others', async (t) => {
+  const hanging = actor(Note, { concurrent: ['read', 'write'] }, (ctx) => ({
+    read: async () => {
+      await ctx.store('note').get('n')
+      return null
+    },
+    write: () => new Promise<null>(() => undefined),
+  }))
+  const result = await simulateSystem({ seed: 1, choices: [] }, async (world) => {
+    const ref = (await world.start(supervisor({}, [child('note', hanging)]))).ref(Note, '/user/note')
+    const asks = [ref.ask({ type: 'read' }), ref.ask({ type: 'write' }, { timeoutMs: 60_000 })]
+    await world.sleep(10_000)
+    await Promise.all(asks)
+  })
+  t.equal(result.violation?.name, 'nondeterminism')
+  t.match(
+    result.violation?.message,
+    /\/user\/note on "system" awaits something that is not of the simulation/,
   )
 })

@@ -21,7 +21,12 @@ export interface MemberWatchOptions {
 }
 
 /** What one observer last said of a member. */
+/** For so long a refusal may be on its way: meanwhile who sent it may learn of another life. */
+const refusalMs = 3_000
+
 interface Seen {
+  /** When that life was taken in. */
+  readonly upAtMs: number
   readonly incarnation: number
   readonly address: string
   readonly state: 'up' | 'suspect' | 'ended'
@@ -176,7 +181,7 @@ class Observer {
     this.#by = by
     for (const member of node.members()) {
       if (member.name !== by)
-        this.#seen.set(member.name, { ...member, state: placed(member), reason: '', step: 0 })
+        this.#seen.set(member.name, { ...member, state: placed(member), reason: '', step: 0, upAtMs: 0 })
     }
     const { events } = node
     events.on('member-up', (e) => this.#up(e))
@@ -193,9 +198,10 @@ class Observer {
     events.on('view-changed', (e) => this.#fits(e.view))
   }
 
-  /** The highest life of that name that it has seen. */
+  /** The highest life of that name that it has seen, and had when what it said some seconds ago left it. */
   seen(name: string): number | undefined {
-    return this.#seen.get(name)?.incarnation
+    const seen = this.#seen.get(name)
+    return seen === undefined || this.#world.now() - seen.upAtMs < refusalMs ? undefined : seen.incarnation
   }
 
   #note(event: Told['event'], name: string, incarnation: number, reason = ''): void {
@@ -227,7 +233,7 @@ class Observer {
       before?.reason !== 'replaced' || before.step !== step || before.address === address,
       `"${this.#by}" let "${name}" at ${address} replace the one at ${before?.address}, which was not down`,
     )
-    this.#seen.set(name, { incarnation, address, state: 'up', reason: '', step })
+    this.#seen.set(name, { incarnation, address, state: 'up', reason: '', step, upAtMs: this.#world.now() })
   }
 
   #moved(
@@ -251,6 +257,7 @@ class Observer {
       state: to,
       reason: reason ?? '',
       step: this.#world.simulation.step,
+      upAtMs: before?.upAtMs ?? 0,
     })
   }
 

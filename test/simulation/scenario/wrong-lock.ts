@@ -98,7 +98,7 @@ async function useLock(world: World, witness: Witness, isGuarded: boolean): Prom
   })
   await world.parallel(2, async (client) => {
     const node = world.node(client + 1)
-    for (let i = 0; i < 150; i++) {
+    for (let i = 0; i < 60; i++) {
       await world.sleep(1 + world.choose(4, `client/${client}/wait`))
       // The pause that a lease cannot survive: more than twice as long, right before one of the next sends leaves.
       const effect = world.choose(24, 'worker-stalls')

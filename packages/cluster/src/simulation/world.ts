@@ -65,7 +65,7 @@ export class World extends ScenarioWorld {
           address: addressOf(index),
           seeds,
           options: () => ({ ...options.node?.(spec.name), ...spec.options }),
-          mayFail: () => nodes.filter((node) => !node.isHealthy).length < downMax,
+          mayFail: () => nodes.filter(isFailing).length < downMax,
         }),
     )
     const faults = options.faults === false ? undefined : options.faults
@@ -193,6 +193,11 @@ export function isUnknownOutcome(error: unknown): boolean {
   if (code === 'RUNTIME_ASK_TIMEOUT' || code === 'RUNTIME_ABORTED' || code === 'RUNTIME_ACTOR_CRASHED')
     return true
   return code === 'CLUSTER_NODE_DOWN' && details?.outcome !== 'not-sent'
+}
+
+/** It is down, silent, or about to be: each counts against the budget. */
+function isFailing({ isHealthy, process }: SimulatedNode): boolean {
+  return !isHealthy || process?.isThreatened === true
 }
 
 /** Only a disk that was met counts against the budget, not each that might have been. */

@@ -56,10 +56,21 @@ export class ChoiceSource {
     return this.#recorded !== undefined
   }
 
-  /** The stream of that name. The same name is the same stream. */
+  /**
+   * The stream of that name. The same name is the same stream.
+   *
+   * @throws {RangeError} for a name that the text of `formatChoices` could not hold: empty, with a comma, a line break
+   *   or space around it
+   */
   stream(label: string): ChoiceStream {
     let stream = this.#streams.get(label)
     if (stream === undefined) {
+      if (label === '' || label !== label.trim() || /[,\n\r]/.test(label)) {
+        throw new RangeError(
+          `Cannot choose by the label ${JSON.stringify(label)}: it must not be empty, nor contain a comma or a line ` +
+            'break, nor begin or end with space; the command that replays a run separates choices by commas',
+        )
+      }
       stream = new Stream(label, this.#next(label), () => this.#count++)
       this.#streams.set(label, stream)
     }

@@ -89,7 +89,7 @@ export function processFaults(targets: () => readonly FaultTarget[]): readonly F
         forMs: ms,
       }
     }),
-    onOne('stall', steady, (target, life, stream) => {
+    onOne('stall', killable, (target, life, stream) => {
       const ms = durationOf(stream)
       const count = stream.choose(12)
       if (count === 0) life.stall(ms)

@@ -163,6 +163,11 @@ export class SimulatedProcess {
     return this.#stallMs > 0
   }
 
+  /** A kill or a stall waits for one of its next effects or steps. */
+  get isThreatened(): boolean {
+    return this.isStalled || this.#effectsUntilKill !== Number.POSITIVE_INFINITY
+  }
+
   get hasAfterTurn(): boolean {
     return this.#afterTurn.length > 0
   }
@@ -387,10 +392,14 @@ export class SimulatedProcess {
     for (const kernel of this.#kernels) if (kernel.waiters > 0) return []
     const lost: LostHandler[] = []
     for (const cell of this.cells()) {
-      if (!cell.isAwaiting || cell.context === null || cell.context.asks !== null) continue
+      const isBeside = !cell.isAwaiting && cell.rare !== null && cell.rare.concurrent > 0
+      if (!(cell.isAwaiting || isBeside) || cell.context === null || cell.context.asks !== null) continue
       const actor = cell.nextReady
       if (actor instanceof ReadyActor && actor.operations > 0) continue
-      lost.push({ path: cell.path, message: cell.current?.message.type ?? 'setup', envelope: cell.current })
+      // Of handlers that run beside others only their number is kept.
+      if (isBeside) lost.push({ path: cell.path, message: 'a concurrent message', envelope: cell.context })
+      else
+        lost.push({ path: cell.path, message: cell.current?.message.type ?? 'setup', envelope: cell.current })
     }
     return lost
   }

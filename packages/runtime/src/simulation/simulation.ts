@@ -124,7 +124,6 @@ export class Simulation {
     this.crash = options.crash
     this.isTracing = options.trace === true
     this.#recorder = this.isTracing ? new TraceRecorder(this, options.lanes ?? 'machines') : undefined
-    this.guard = AmbientGuard.install()
     const drawn = this.choices.choose(policyNames.length, 'swarm/policy')
     this.policy = schedulerPolicy(options.policy ?? (policyNames[drawn] as PolicyName), this.choices)
     this.#eventFirst = this.choices.stream('schedule/event-first')
@@ -134,6 +133,8 @@ export class Simulation {
       this.#eventFirstP = [0, 0.02, 0.2][this.choices.choose(3, 'swarm/event-first')] ?? 0
       this.#flushEarlyP = [0, 0.1, 0.5][this.choices.choose(3, 'swarm/flush-early')] ?? 0
     }
+    // Last: nobody would take it down again if one of the options above were refused.
+    this.guard = AmbientGuard.install()
   }
 
   /**
