@@ -265,6 +265,42 @@ void test('a scenario that can never go on is stuck, one that never ends exceeds
   t.equal(circles.violation?.name, 'steps-exceeded')
 })
 
+void test('actors that send to each other without end are a livelock, found long before the steps are used up', async (t) => {
+  const Ball = protocol('ball', { hit: tell({}) })
+  const result = await simulateSystem({ seed: 1, policy: 'fifo' }, async (world) => {
+    const system = await world.start(undefined, { isolation: 'reference' })
+    const wall = system.spawn(
+      'wall',
+      actor(Ball, (ctx) => ({ hit: () => void ctx.tell(ctx.self, { type: 'hit' }) })),
+    )
+    wall.tell({ type: 'hit' })
+    await world.sleep(1)
+  })
+  t.match(result.violation, { name: 'livelock', message: /Ready now: \/user\/wall on "system"/ })
+})
+
+void test('what a killed step still says is heard by nobody', async (t) => {
+  const result = await simulateSystem({ seed: 1 }, async (world) => {
+    const system = await world.start()
+    const ghost = system.spawn(
+      'ghost',
+      actor(Log, (ctx) => ({
+        add: () => {
+          void ctx.store('s').write([])
+          world.sometimes('from-the-grave')
+          world.simulation.fail('ghost', 'a dead process has spoken')
+          return 1
+        },
+      })),
+    )
+    world.process.killAtEffect(1)
+    await world.call(() => ghost.ask({ type: 'add', line: '' })).catch(() => undefined)
+    await world.sleep(10)
+  })
+  t.equal(result.violation, undefined)
+  t.same(result.stats.reached, [])
+})
+
 void test('what the scenario throws, and a rejection that nobody handles, is a violation with its text', async (t) => {
   const thrown = await simulateSystem({ seed: 1 }, async () => {
     throw new RangeError('off by one')

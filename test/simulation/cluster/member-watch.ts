@@ -50,8 +50,6 @@ const quietMs = 6_000
 
 export class MemberWatch {
   readonly told: Told[] = []
-  /** Lives that took a number that had been another's. */
-  twins = 0
   readonly #world: World
   readonly #mayJoin: (life: SimulatedProcess) => boolean
   readonly #lives = new Map<string, readonly Life[]>()
@@ -134,9 +132,6 @@ export class MemberWatch {
 
   #born(life: Life): void {
     const others = this.lives(life.name, life.incarnation)
-    // A clock that stands, or was set back, may say the same twice, and who refuses it may know of fewer lives than
-    // others do. Only a node that stores its number could be sure.
-    if (others.length > 0) this.twins++
     this.#lives.set(`${life.name} ${life.incarnation}`, [...others, life])
   }
 

@@ -18,7 +18,6 @@ export const incarnationTags = [
   'recovered',
   'found-down',
   'left',
-  'two-lives-of-one-number',
 ] as const
 
 export async function incarnations(world: World): Promise<void> {
@@ -49,7 +48,6 @@ export async function incarnations(world: World): Promise<void> {
   world.heal()
   await watch.untilEqual('formed-after-heal', formedWithinMs)
   await allAnswer(world, watch)
-  if (watch.twins > 0) world.sometimes('two-lives-of-one-number')
   tellTags(world, watch)
 }
 
@@ -59,7 +57,6 @@ export const nameTakenTags = [
   'double-learnt-why',
   'original-refused',
   'started-before',
-  'two-lives-of-one-number',
 ] as const
 
 /** Two nodes of one name, both with the secret, at two addresses: every other node has one of them at a time. */
@@ -106,7 +103,6 @@ export async function nameTaken(world: World, tap: LinkTap, secret: string): Pro
   world.heal()
   await watch.untilEqual('formed-after-heal', formedWithinMs)
   await allAnswer(world, watch)
-  if (watch.twins > 0) world.sometimes('two-lives-of-one-number')
 }
 
 function noteDouble(world: World, double: ClusterNode): void {

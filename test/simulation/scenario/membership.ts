@@ -176,7 +176,7 @@ async function storm(world: World): Promise<void> {
   }
   world.heal()
   const tookMs = await watch.untilEqual('views-equal-after-heal', formedWithinMs)
-  if (tookMs > 10_000) world.sometimes('took-long-to-agree')
+  if (tookMs > 4_000) world.sometimes('took-long-to-agree')
   const from = watch.told.length
   await world.sleep(10_000)
   world.check(

@@ -42,7 +42,8 @@ export const supervisionScenarios: readonly Scenario[] = [
   },
   {
     name: 'supervision/broken-disk',
-    about: 'a journal on a disk that lies, flips bits, forgets: what is read was once written, in order, or is refused',
+    about:
+      'a journal on a disk that lies, flips bits, forgets: what is read was once written, in order, or is refused',
     sometimes: brokenDiskTags,
     faults: brokenDiskFaults,
     run: (input) =>

@@ -167,6 +167,8 @@ export class SimulatedNode implements FaultTarget {
     return startNode({
       isolation: 'codec',
       seeds: this.#spec.seeds,
+      // On the machine's disk, so that a node that comes back finds what it had.
+      data: options.store === undefined ? 'data' : undefined,
       zone: this.machine.zone === '' ? undefined : this.machine.zone,
       ...options,
       name: this.name,

@@ -58,8 +58,8 @@ export interface OtherViolation {
 
 /** Most names kept in `ShrinkResult.others`. Further ones are forgotten. */
 const othersMax = 32
-/** Pairs are tried when there are at most this many choices: 28 runs. */
-const pairsOfMax = 8
+/** Pairs are tried when there are at most this many choices: 276 runs. */
+const pairsOfMax = 24
 
 /**
  * Shrinks `failing`. Each candidate is run at most once and never with a trace; a candidate counts only if the rule of

@@ -38,7 +38,9 @@ export class SystemWorld extends ScenarioWorld {
         stopGently: () => void this.#stopGently(),
       },
     ]
-    super(simulation, targets, [...processFaults(targets), ...machine.disk.faultKinds(mayHarm)], faults)
+    // One machine holds one process of a kind: there is nobody to start beside it.
+    const kinds = processFaults(targets).filter(({ name }) => name !== 'started-twice')
+    super(simulation, targets, [...kinds, ...machine.disk.faultKinds(mayHarm)], faults)
     this.machine = machine
   }
 

@@ -1,8 +1,10 @@
 /**
  * One life of a simulated process: a `Platform` on virtual time, and the switch that turns it off.
  *
- * A kill takes effect between steps, or at a write or send inside one: from then on nothing of the process is seen by
- * anybody. Its actors run no more, its timers never fire, its links and stores are cut, its promises never settle.
+ * A kill takes effect between steps, or at a write or send inside one: from then on its actors run no more, its timers
+ * never fire, its links and stores are cut, its promises never settle. JavaScript cannot be stopped in the middle of a
+ * step, so one that is killed there runs to its end: what it still writes, sends, logs or checks is seen by nobody, but a
+ * scenario that holds a promise of that process directly may see it settle in that step. `call` of a world does not.
  */
 import type { Cell } from '../actor/cell.ts'
 import type { Kernel } from '../actor/kernel.ts'

@@ -21,7 +21,7 @@ import {
   type Violation,
 } from './run-result.ts'
 import { schedulerPolicy, policyNames, type PolicyName, type SchedulerPolicy } from './scheduler-policy.ts'
-import type { ReadyActor, SimulatedProcess } from './simulated-process.ts'
+import { ReadyActor, type SimulatedProcess } from './simulated-process.ts'
 import { InvariantViolation } from './simulation-error.ts'
 import { TraceHash } from './trace-hash.ts'
 import { TraceRecorder, type Lanes } from './trace-recorder.ts'
@@ -54,6 +54,8 @@ export interface Scheduled {
 /** When a rule is looked at. */
 export type CheckedWhen = 'step' | 'quiesce' | 'end'
 
+/** Steps in which no time passes. More of them are a circle that no clock ends. */
+const stepsAtOnceMax = 2_000_000
 /** Steps after which the thread's other work (a test runner, a progress bar) gets its turn, whatever happens. */
 const breathSteps = 20_000
 /** Virtual time between two looks for handlers that wait for something from outside. */
@@ -111,6 +113,8 @@ export class Simulation {
   #violation: Violation | undefined
   #isOver = false
   #messageIds = 0
+  /** The step in which time last passed. */
+  #sinceStep = 0
   #auditAtMs = auditMs
   #suspects = new Map<string, unknown>()
   readonly #eventFirst: ChoiceStream
@@ -223,12 +227,13 @@ export class Simulation {
 
   /** Something that a test wants to happen in some run at least: proof that a fault was really met. */
   sometimes(tag: string): void {
+    if (this.#isGhost()) return
     this.#reached.add(tag)
   }
 
   /** Ends the run with a violation; the first one stands. */
   fail(name: string, message: string): void {
-    if (this.#violation !== undefined || this.#isOver) return
+    if (this.#violation !== undefined || this.#isOver || this.#isGhost()) return
     this.#violation = { name, message, step: this.step, atMs: this.nowMs }
     if (this.isTracing) this.note({ type: 'violation', ...this.place(undefined), name, what: message })
   }
@@ -276,6 +281,12 @@ export class Simulation {
   /** A number for an arrow of the picture. */
   nextMessageId(): number {
     return this.#messageIds++
+  }
+
+  /** An actor whose process was killed at a write or send still runs to the end of its step: nobody sees what it says. */
+  #isGhost(): boolean {
+    const who = this.guard.current()
+    return who instanceof ReadyActor && !who.process.isAlive
   }
 
   // ---- Running -------------------------------------------------------------------------------------------------
@@ -378,6 +389,7 @@ export class Simulation {
       )
       return true
     }
+    if (this.step - this.#sinceStep > stepsAtOnceMax) this.fail('livelock', this.#livelockText())
     const event = this.#ready.length > 0 && !this.#wantsEventFirst() ? undefined : this.#nextEvent()
     const ready = this.#ready
     if (event !== undefined) {
@@ -435,6 +447,7 @@ export class Simulation {
         if (this.#ready.length > 0) return undefined
         if (this.#heap.peek() !== event) continue
         this.nowMs = event.atMs
+        this.#sinceStep = this.step
       }
       this.#heap.pop()
       return event
@@ -526,6 +539,11 @@ export class Simulation {
     for (const life of this.processes) if (life.isAlive && life.takeBlame(error, promise)) return
     const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
     this.fail('unhandled-rejection', `A promise was rejected and nobody handled it: ${text}`)
+  }
+
+  #livelockText(): string {
+    const who = this.#ready[0]?.name ?? this.#heap.peek()?.process?.name ?? 'the scenario'
+    return `${stepsAtOnceMax} steps passed and no time did: actors send to each other without end. Ready now: ${who}`
   }
 
   #stuckText(): string {

@@ -11,7 +11,7 @@ import { spaceTimeDiagram } from './space-time-diagram.ts'
 import { simulationFailure } from './test-simulation.ts'
 
 /** Makes a test of a name and a function: `test` of tap, node:test, vitest. */
-export type MakeTest = (name: string, run: () => Promise<void>) => unknown
+export type MakeTest = (name: string, run: (t?: unknown) => Promise<void>) => unknown
 
 /** What makes a test: the function `test` of any runner, or the `t` that tap and node:test hand to a test. */
 export type Tester = MakeTest | { readonly test: MakeTest }
@@ -52,7 +52,13 @@ export function testSystemSimulation(
 
 /** The same for any `run`: see `requireSeeds`. */
 export async function testSeeds(t: Tester, name: string, options: SeedTestOptions, run: Run): Promise<void> {
-  const runAll = async (): Promise<void> => void (await requireSeeds(name, options, run))
+  const runAll = async (inner?: unknown): Promise<void> => {
+    try {
+      await requireSeeds(name, options, run)
+    } catch (error) {
+      throw error instanceof SimulationTestError && canComment(inner) ? error.told(inner) : error
+    }
+  }
   await (typeof t === 'function' ? t(name, runAll) : t.test(name, runAll))
 }
 
@@ -132,11 +138,28 @@ export function replayCommandOf(name: string, result: RunResult, command: string
   return `SIM_TEST=${shellWord(name)} SIM_SEED=${shellWord(result.seed)} SIM_CHOICES=${choices} ${command}`
 }
 
+/** The `t` of tap, which makes a title of an error's message, so that a report would stand on one line. */
+interface Commenter {
+  readonly comment: (text: string) => void
+}
+
+function canComment(t: unknown): t is Commenter {
+  return typeof t === 'object' && t !== null && 'comment' in t && typeof t.comment === 'function'
+}
+
 /** Its message is the report; where in the runner's code it was thrown helps nobody. */
 class SimulationTestError extends Error {
   constructor(message: string) {
     super(message)
     this.stack = `${this.name}: ${message}`
+  }
+
+  /** The same with its first line alone, after `t` has told the rest. */
+  told(t: Commenter): SimulationTestError {
+    t.comment(this.message)
+    return new SimulationTestError(
+      `${this.message.split('\n', 1)[0] ?? ''}; the report is in the comment above`,
+    )
   }
 }
 Object.defineProperty(SimulationTestError.prototype, 'name', { value: 'SimulationTestError' })
