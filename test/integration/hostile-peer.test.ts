@@ -379,7 +379,7 @@ function politeFrame(): Uint8Array {
             body,
             random.int(0, 1_000),
             null,
-            [['victim', random.int(0, 9), '/user/tally', 'add']],
+            [['victim', random.int(1, 9), random.int(0, 9), '/user/tally', 'add']],
           ]
         case 4:
           return [4, random.int(0, 9), any()]
