@@ -4,7 +4,22 @@
  */
 import { fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { actor, createSystem, protocol, tell, type ActorRef, type ActorSystem } from '@understudy/runtime'
+import {
+  actor,
+  createSystem,
+  protocol,
+  seededRandom,
+  tell,
+  type ActorRef,
+  type ActorSystem,
+} from '@understudy/runtime'
+import {
+  checkLinearizable,
+  HistoryRecorder,
+  registerModel,
+  type RegisterInput,
+  type RegisterOutput,
+} from '@understudy/runtime/checkers'
 import { simulateSystem } from '@understudy/runtime/simulation'
 import { simulate } from '@understudy/cluster/simulation'
 import { Type } from 'typebox'
@@ -53,6 +68,10 @@ export async function benchSimulation(args: readonly string[]): Promise<number> 
   }
   const real = rows.find(({ name }) => name === 'real-local')?.perSecond ?? Number.NaN
   for (const { name, perSecond, target } of rows) {
+    if (name.startsWith('check-')) {
+      process.stdout.write(`${name.padEnd(24)} ${perSecond.toFixed(0).padStart(10)} ms   target < 2000\n`)
+      continue
+    }
     if (name === 'memory-100-nodes') {
       process.stdout.write(`${name.padEnd(24)} ${perSecond.toFixed(0).padStart(10)} MiB  target < 1024\n`)
       continue
@@ -72,6 +91,8 @@ const workloads: readonly (readonly [string, number | undefined])[] = [
   ['sim-five-nodes', 200_000],
   ['sim-five-nodes-random', undefined],
   ['memory-100-nodes', undefined],
+  ['check-10k-good', undefined],
+  ['check-10k-bad', undefined],
 ]
 
 function inFreshProcess(name: string): Promise<number> {
@@ -98,6 +119,10 @@ async function measure(name: string): Promise<number> {
       return simFiveNodes(200_000, true)
     case 'memory-100-nodes':
       return memoryOfNodes(100)
+    case 'check-10k-good':
+      return checkHistory(10_000, false)
+    case 'check-10k-bad':
+      return checkHistory(10_000, true)
     default:
       throw new RangeError(`There is no row "${name}"`)
   }
@@ -179,6 +204,46 @@ async function simFiveNodes(messages: number, isRandom: boolean): Promise<number
   )
   if (violation !== undefined) throw new Error(violation.message)
   return perSecond
+}
+
+/** Milliseconds to judge a history of one register with eight clients; bad: one read near the end is an old value. */
+function checkHistory(count: number, isBad: boolean): number {
+  const random = seededRandom(1)
+  const recorder = new HistoryRecorder<RegisterInput<number>, RegisterOutput<number>>()
+  let value: number | null = null
+  let begun = 0
+  /** What each client has open: how it ends. */
+  const open: (((at: number) => void) | undefined)[] = Array.from({ length: 8 }, () => undefined)
+  for (let event = 0; begun < count || open.some((end) => end !== undefined); event++) {
+    const client = random.int(0, 7)
+    const end = open[client]
+    if (end !== undefined) {
+      end(begun)
+      open[client] = undefined
+      continue
+    }
+    if (begun >= count) continue
+    const written = begun++
+    const isEarly = random.int(0, 1) === 0
+    if (random.int(0, 1) === 0) {
+      const op = recorder.begin(client, { type: 'write', value: written })
+      if (isEarly) value = written
+      open[client] = () => {
+        if (!isEarly) value = written
+        op.ok(undefined)
+      }
+    } else {
+      const op = recorder.begin(client, { type: 'read' })
+      const early = value
+      const isOld = isBad && written === count - 100
+      open[client] = () => op.ok(isOld ? 1 : isEarly ? early : value)
+    }
+  }
+  const sinceMs = now()
+  const { verdict } = checkLinearizable(registerModel<number>(), recorder.ops())
+  const tookMs = now() - sinceMs
+  if (verdict !== (isBad ? 'illegal' : 'ok')) throw new Error(`the checker says ${verdict}`)
+  return tookMs
 }
 
 /** MiB of the whole process when a hundred nodes see each other. */

@@ -49,6 +49,10 @@ export const BENCH_HELP = `Usage: npm run bench -- [options]
   --json FILE          write the rows to FILE: { workload, system, unit, median, min, max, runs }
   --help               print this
 
+       npm run bench -- sim [--quick]
+
+  the simulator: messages a second of one core, memory of a hundred nodes, a checker on 10,000 operations
+
 Peers run when installed: npm run bench:peers
 Workloads: ${WORKLOAD_NAMES.join(', ')}
 `
