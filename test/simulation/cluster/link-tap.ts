@@ -151,15 +151,20 @@ export class LinkTap {
     const { life } = end
     const simulation = this.#simulation
     const dueMs = life.departsAtMs + this.handshakeTimeoutMs * driftFactor + 1
-    // On behalf of the process: while that is paused, its own timer waits too, in front of this one.
-    simulation.at(dueMs, life, 'tap-deadline', () => {
-      if (end.establishedAtMs !== undefined || end.endedAtMs !== undefined) return
+    const isOver = (): boolean => end.establishedAtMs !== undefined || end.endedAtMs !== undefined
+    // On behalf of the process: while that is held up, its own timer waits too, and may stand behind this one then.
+    const wait = (atMs: number, then: () => void): void =>
+      void simulation.at(atMs, life, 'tap-deadline', () => {
+        if (!isOver()) then()
+      })
+    const judge = (): void => {
       simulation.fail(
         'handshake-deadline',
         `"${life.name}" still shakes hands with "${end.peer}" ${simulation.nowMs - end.openedAtMs} ms after ` +
           `the link was opened; the whole handshake has ${this.handshakeTimeoutMs} ms`,
       )
-    })
+    }
+    wait(dueMs, () => wait(simulation.nowMs + 1, judge))
   }
 }
 
