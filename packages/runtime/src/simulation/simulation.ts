@@ -12,6 +12,7 @@ import { AmbientGuard, type Guarded } from './ambient-guard.ts'
 import { ChoiceSource, type Choice, type ChoiceStream } from './choice-source.ts'
 import type { CrashPoint } from './crash-everywhere.ts'
 import { EventHeap, ScheduledEvent } from './event-heap.ts'
+import { LostHandlerAudit } from './lost-handler-audit.ts'
 import { NondeterminismError } from './nondeterminism-error.ts'
 import {
   hashBlockSteps,
@@ -24,6 +25,7 @@ import { schedulerPolicy, policyNames, type PolicyName, type SchedulerPolicy } f
 import { ReadyActor, type SimulatedProcess } from './simulated-process.ts'
 import { InvariantViolation } from './simulation-error.ts'
 import { TraceHash } from './trace-hash.ts'
+import { TraceLog } from './trace-log.ts'
 import { TraceRecorder, type Lanes } from './trace-recorder.ts'
 
 export interface SimulationOptions {
@@ -58,10 +60,6 @@ export type CheckedWhen = 'step' | 'quiesce' | 'end'
 const stepsAtOnceMax = 2_000_000
 /** Steps after which the thread's other work (a test runner, a progress bar) gets its turn, whatever happens. */
 const breathSteps = 20_000
-/** Virtual time between two looks for handlers that wait for something from outside. */
-const auditMs = 1_000
-/** Events of a trace. A run that has more keeps the last ones. */
-const traceEventsMax = 50_000
 
 class ProcessEvent extends ScheduledEvent {
   readonly process: SimulatedProcess | undefined
@@ -98,6 +96,8 @@ export class Simulation {
   running: ReadyActor | undefined
   readonly #options: SimulationOptions
   readonly #heap = new EventHeap<ProcessEvent>()
+  readonly #audit = new LostHandlerAudit(this.processes)
+  readonly #trace = new TraceLog()
   #ready: ReadyActor[] = []
   #order = 0
   readonly #fence = new MicrotaskFence()
@@ -108,15 +108,11 @@ export class Simulation {
     quiesce: [],
     end: [],
   }
-  readonly #trace: TraceEvent[] = []
   readonly #hashBlocks: string[] = []
   #violation: Violation | undefined
   #isOver = false
-  #messageIds = 0
   /** The step in which time last passed. */
   #sinceStep = 0
-  #auditAtMs = auditMs
-  #suspects = new Map<string, unknown>()
   readonly #eventFirst: ChoiceStream
   readonly #flushEarly: ChoiceStream
   #eventFirstP = 0
@@ -253,16 +249,14 @@ export class Simulation {
     this.#checks[when].push({ rule, check })
   }
 
+  /** Adds to the story of a traced run. */
   note(event: TraceEvent): void {
-    this.#trace.push(event)
-    if (this.#trace.length >= 2 * traceEventsMax) this.#trace.splice(0, traceEventsMax)
+    this.#trace.note(event)
   }
 
   /** What an arrow carried is known when it has arrived. Traced runs only. */
   relabel(messageId: number, message: string): void {
-    const at = this.#trace.findLastIndex((event) => event.type === 'sent' && event.messageId === messageId)
-    const event = this.#trace[at]
-    if (event?.type === 'sent') this.#trace[at] = { ...event, message }
+    this.#trace.relabel(messageId, message)
   }
 
   place(lane: string | undefined): {
@@ -280,7 +274,7 @@ export class Simulation {
 
   /** A number for an arrow of the picture. */
   nextMessageId(): number {
-    return this.#messageIds++
+    return this.#trace.nextMessageId()
   }
 
   /** An actor whose process was killed at a write or send still runs to the end of its step: nobody sees what it says. */
@@ -344,7 +338,7 @@ export class Simulation {
       effects: Object.fromEntries(this.effects),
       hash: digest,
       hashBlocks: [...this.#hashBlocks, digest],
-      trace: this.#trace,
+      trace: this.#trace.events,
     }
   }
 
@@ -368,7 +362,7 @@ export class Simulation {
   #tryStep(): boolean {
     try {
       if (this.#runStep()) return true
-      this.fail('stuck', this.#stuckText())
+      this.fail('stuck', this.#audit.stuckText())
     } catch (error) {
       this.failWith(error)
     }
@@ -464,12 +458,8 @@ export class Simulation {
   }
 
   #timeMayPass(toMs: number): void {
-    if (toMs >= this.#auditAtMs) {
-      this.#audit()
-      // Nothing will change until then: whoever is suspected now is lost by that time.
-      if (this.#suspects.size > 0 && toMs >= this.#auditAtMs + auditMs) this.#audit()
-      this.#auditAtMs = toMs + auditMs
-    }
+    const lost = this.#audit.look(toMs)
+    if (lost !== undefined) this.fail('nondeterminism', lost)
     if (this.#checks.quiesce.length > 0) this.#check('quiesce')
     const mostMs = this.#options.virtualMsMax ?? simulationDefaults.virtualMsMax
     if (toMs > mostMs) this.fail('time-exceeded', `The run took more than ${mostMs} ms of virtual time`)
@@ -495,27 +485,6 @@ export class Simulation {
     life.endStep()
     if (!life.hasAfterTurn) return
     if (life.readyCount === 0 || this.#flushEarly.chance(this.#flushEarlyP)) life.runAfterTurn()
-  }
-
-  /** Looks for handlers that wait for something from outside; one that is seen twice is lost. */
-  #audit(): void {
-    const seen = this.#suspects
-    this.#suspects = new Map()
-    for (const life of this.processes) {
-      for (const { path, message, envelope } of life.lostHandlers()) {
-        const who = `${path} on "${life.name}"`
-        if (seen.get(who) === envelope) {
-          this.fail(
-            'nondeterminism',
-            `The handler of "${message}" at ${who} awaits something that is not of the simulation: it has no ask, no ` +
-              'store operation and no simulated service under way. Make outside IO a service and give the simulation a ' +
-              'simulated implementation (ctx.service)',
-          )
-          return
-        }
-        this.#suspects.set(who, envelope)
-      }
-    }
   }
 
   #check(when: CheckedWhen): void {
@@ -544,15 +513,6 @@ export class Simulation {
   #livelockText(): string {
     const who = this.#ready[0]?.name ?? this.#heap.peek()?.process?.name ?? 'the scenario'
     return `${stepsAtOnceMax} steps passed and no time did: actors send to each other without end. Ready now: ${who}`
-  }
-
-  #stuckText(): string {
-    const held = this.processes.flatMap((life) => life.lostHandlers().map(({ path }) => path))
-    const who = held.length === 0 ? 'The scenario' : `The scenario, and the handlers of ${held.join(', ')},`
-    return (
-      `${who} can never go on: nothing is scheduled any more. It awaits something from outside of the simulation, ` +
-      'or a message that nobody will send'
-    )
   }
 }
 
