@@ -219,6 +219,10 @@ void test('a start with a wall clock that was set back ends joined, above the hi
       () => again.members().length === 3 && a.members().length === 3 && b.members().length === 3,
     )
     t.equal(again.incarnation, high + 1)
+    // Each number that it took on the way is in a line of the log.
+    const rejoins = cluster.logOf('c').filter(({ fields }) => 'by' in fields)
+    const taken = rejoins.map(({ fields }) => fields['incarnation'])
+    t.same(taken, [high + 1], 'and was never, not for a moment, the life that is over')
     await cluster.advance(20_000)
     t.equal(again.incarnation, high + 1, 'and stays')
     t.equal(again.status().membership.self.incarnation, high + 1)
