@@ -30,6 +30,8 @@ const member = (name: string, incarnation: number, status: Member['status'] = 'a
   address: at(1),
   status,
   weight: 1,
+  roles: [],
+  version: '',
 })
 
 void test('fnv1a64 gives the published vectors', (t) => {

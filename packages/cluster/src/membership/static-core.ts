@@ -571,7 +571,7 @@ function makeMember(
   status: 'alive',
 ): Member {
   const { name, incarnation, address, weight, zone } = from
-  return { name, incarnation, address, status, weight, ...(zone === undefined ? {} : { zone }) }
+  return { name, incarnation, address, status, weight, roles: [], version: '', ...(zone === undefined ? {} : { zone }) }
 }
 
 function isLive(member: Member): boolean {

@@ -4,10 +4,11 @@
 import type { NodeAddress } from '../transport/address.ts'
 
 /**
- * `alive`: linked and heard. `suspect`: the link is lost or the member is silent, but its time is not up: it
- * still owns its places. `down`: given up; this incarnation never comes back. `left`: it said good-bye.
+ * `joining`: met, and takes part in everything but placement. `alive`: owns places. `suspect`: was alive and may be dead,
+ * but its time is not up: it still owns its places. `leaving`: drains: it can be reached, and owns no places any more.
+ * `down`: given up; this incarnation never comes back. `left`: it said good-bye.
  */
-export type MemberStatus = 'alive' | 'suspect' | 'down' | 'left'
+export type MemberStatus = 'joining' | 'alive' | 'suspect' | 'leaving' | 'down' | 'left'
 
 /** One node at one incarnation. Plain data. */
 export interface Member {
@@ -22,11 +23,15 @@ export interface Member {
   readonly weight: number
   /** Failure zone, for preference lists that skip the same one. Fixed for an incarnation. */
   readonly zone?: string | undefined
+  /** What it is for, in the user's words. Fixed for an incarnation. */
+  readonly roles: readonly string[]
+  /** The version of the application that runs there, `''` when it does not say. Fixed for an incarnation. */
+  readonly version: string
 }
 
 /**
- * The members that own places: `alive` and `suspect` ones, sorted by name (by UTF-16 code unit, the same on
- * every machine), the node itself among them.
+ * The members that take part: `joining`, `alive`, `suspect` and `leaving` ones, sorted by name (by UTF-16 code unit, the
+ * same on every machine), the node itself among them. Places belong to those that `ownsPlaces` says.
  *
  * Views have no order in time: `viewId` is compared for equality only. Members that are down or left are not
  * in it, or two nodes that agree about the present would differ for ever because one of them remembers more
@@ -37,9 +42,19 @@ export interface View {
   readonly viewId: string
 }
 
-/** A view of these members: takes those that own places, sorts, names. Does not keep the given array. */
+/** Whether a member of that status has its part of the ring. */
+export function ownsPlaces(status: MemberStatus): boolean {
+  return status === 'alive' || status === 'suspect'
+}
+
+/** Whether a member of that status takes part: not `down`, not `left`. */
+export function isLiving(status: MemberStatus): boolean {
+  return status !== 'down' && status !== 'left'
+}
+
+/** A view of these members: takes those that take part, sorts, names. Does not keep the given array. */
 export function makeView(members: Iterable<Member>): View {
-  const placed = [...members].filter((member) => member.status === 'alive' || member.status === 'suspect')
+  const placed = [...members].filter(({ status }) => isLiving(status))
   placed.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
   return Object.freeze({ members: Object.freeze(placed), viewId: viewId(placed) })
 }

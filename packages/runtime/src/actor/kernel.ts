@@ -126,6 +126,13 @@ export class Kernel {
   waiters = 0
   /** Messages until the pump looks at the clock again. */
   untilClock = clockEvery
+  /**
+   * Until when user actors may act without somebody saying so again, in monotonic milliseconds: a pump that runs later
+   * holds them first and then calls `onActOver`. What guards a node that slept through its own removal. `Infinity`: for
+   * ever.
+   */
+  actUntilMs = Number.POSITIVE_INFINITY
+  onActOver: (() => void) | undefined
   readonly #kinds = new Map<AnyDefinition, ActorKind>()
   /** Children come in series of one definition (bench: spawn). */
   #lastKind: ActorKind | null = null
@@ -145,6 +152,8 @@ export class Kernel {
    */
   #yielded = true
   #closed = false
+  /** User cells whose turn came while they are held, in order; `null`: nobody is held. */
+  #held: Cell[] | null = null
 
   constructor(options: KernelOptions) {
     this.name = options.name
@@ -254,12 +263,40 @@ export class Kernel {
     call.release = () => signal.removeEventListener('abort', abort)
   }
 
+  get isHeld(): boolean {
+    return this.#held !== null
+  }
+
+  /**
+   * From now on no user actor has a turn, until `release`. Mailboxes fill, system actors run on, and control (stop,
+   * restart) is carried out as ever, for it takes no turn. A handler that waits for a promise is not stopped by this:
+   * what it sends is its incarnation's, and fenced with it.
+   */
+  hold(): void {
+    this.#held ??= []
+  }
+
+  /** Held actors go on where they were, in the order in which their turns came. */
+  release(): void {
+    const held = this.#held
+    this.#held = null
+    if (held === null || this.#closed) return
+    for (const cell of held) this.queue.push(cell)
+  }
+
   /** No cell runs after this. */
   close(): void {
     this.#closed = true
+    this.#held = null
     this.#loopEnd?.cancel()
     this.#loopEnd = null
     this.wheel.close()
+  }
+
+  #actOver(): void {
+    this.actUntilMs = Number.POSITIVE_INFINITY
+    this.hold()
+    this.onActOver?.()
   }
 
   #pump(): void {
@@ -267,6 +304,7 @@ export class Kernel {
     this.#inSlice = true
     if (this.#exact) this.#look()
     else if (this.#loopEnd === null) this.#lookOrKeep()
+    if (this.#nowMs >= this.actUntilMs) this.#actOver()
     if (this.#yielded) {
       this.#yielded = false
       this.#sliceStartMs = this.#nowMs
@@ -278,6 +316,10 @@ export class Kernel {
     for (;;) {
       const cell = queue.next() as (Ready & Cell) | null
       if (cell === null) break
+      if (this.#held !== null && !cell.isSystem) {
+        this.#held.push(cell)
+        continue
+      }
       const before = this.untilClock
       over = cell.runTurn()
       // A turn that handled nothing (a start, a stale entry) still counts, or a crash loop would never yield.
