@@ -74,9 +74,31 @@ export class EntityRegion {
     return this.#ring
   }
 
-  /** Placement from now on. Entities that are here stay until they are stopped: there is no hand-off yet. */
+  /**
+   * Placement from now on. Entities that have another owner now work off what they have and end here; their next message
+   * starts them over there. There is no hand-off yet: for a moment both may run.
+   */
   useRing(ring: HashRing): void {
     this.#ring = ring
+    for (const [name, cell] of this.#cells) {
+      for (const entity of [...(cell.family?.cells() ?? [])]) this.#yield(name, entity)
+    }
+  }
+
+  /** Ends an entity here that this node does not own, in good order. */
+  #yield(name: string, entity: Cell): void {
+    const { key } = entity
+    if (key === undefined || this.owner(name, key) === this.#system.kernel.nodeName) return
+    if (!entity.isLeaving) entity.stop('drain', undefined)
+  }
+
+  /** Resolves when no entity of this node lives any more: after `useRing` with a ring on which it owns nothing. */
+  async whenEmpty(): Promise<void> {
+    for (const cell of this.#cells.values()) {
+      for (const entity of [...(cell.family?.cells() ?? [])]) {
+        await new Promise<void>((resolve) => entity.stop('drain', resolve))
+      }
+    }
   }
 
   /** The node that owns a key; `undefined` when the ring is empty. */
@@ -116,7 +138,7 @@ export class EntityRegion {
     if (kind === undefined || region === undefined || region.isEnding) return undefined
     const cellName = cellNameOf(key)
     const latest = this.#latest(name, cellName)
-    if (latest !== undefined && !latest.isEnding) return latest
+    if (latest !== undefined && !latest.isLeaving) return latest
     const family = region.makeFamily()
     const policy = childPolicy(kind.options ?? entityDefaults, 'transient')
     if (latest === undefined || family.get(cellName) === undefined) {
@@ -140,7 +162,7 @@ export class EntityRegion {
     const named = this.#cells.get(name)?.family?.get(cellName)
     if (this.#successors.size === 0) return named
     const successor = this.#successors.get(`${name}/${cellName}`)
-    return named === undefined || named.isEnding ? (successor ?? named) : named
+    return named === undefined || named.isLeaving ? (successor ?? named) : named
   }
 }
 

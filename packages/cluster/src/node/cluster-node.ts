@@ -30,17 +30,17 @@ import { StaticMembershipCore } from '../membership/static-core.ts'
 import { makeView, type Member, type View } from '../membership/view.ts'
 import { HashRing } from '../placement/hash-ring.ts'
 import { GoneRef } from '../remote/gone-ref.ts'
-import { PeerSession, type SessionHost } from '../remote/peer-session.ts'
+import type { PeerSession, SessionHost } from '../remote/peer-session.ts'
 import { RemoteHub } from '../remote/remote-hub.ts'
 import { RemoteRef } from '../remote/remote-ref.ts'
 import { WireRegistry } from '../remote/wire-registry.ts'
 import type { NodeAddress } from '../transport/address.ts'
-import { shakeHands, type HandshakeOutcome } from '../transport/handshake.ts'
 import { webSocketTransport } from '../transport/server.ts'
-import type { Link, Listener, Transport } from '../transport/transport.ts'
+import type { Listener, Transport } from '../transport/transport.ts'
 import type { Hello } from '../wire/handshake-message.ts'
 import type { KnownNode } from '../wire/refusal.ts'
 import type { Recipient } from '../wire/wire-protocol.ts'
+import { PeerLinks } from './peer-links.ts'
 import { checkNodeOptions, nodeDefaults, type CheckedNodeOptions, type NodeOptions } from './node-options.ts'
 
 /** Versions of the wire format that this build speaks. */
@@ -137,24 +137,10 @@ async function openData(options: NodeOptions): Promise<Pick<NodeOptions, 'store'
   return { platform, store: await platform.openStore(options.data) }
 }
 
-/** Ends of a link that are the peer's doing, whoever it was. A peer's own words are not among them. */
-const brokenLink: ReadonlySet<string> = new Set([
-  'CLUSTER_FRAME_TOO_BIG',
-  'CLUSTER_FRAME_NOT_BINARY',
-  'CLUSTER_FRAME_HANDLER_FAILED',
-  'CLUSTER_LINK_PROTOCOL',
-  'CLUSTER_LINK_NOT_ESTABLISHED',
-])
-
 interface Waiter {
   readonly count: number
   readonly resolve: () => void
   readonly reject: (error: Error) => void
-}
-
-interface OpenLink {
-  readonly link: Link
-  readonly session: PeerSession
 }
 
 class ClusterNodeImpl implements ClusterNode {
@@ -168,13 +154,7 @@ class ClusterNodeImpl implements ClusterNode {
   readonly #registry: WireRegistry
   readonly #hub: RemoteHub
   readonly #region: EntityRegion
-  readonly #sessionHost: SessionHost
-  readonly #links = new Map<number, OpenLink>()
-  /** Links that have not ended: those that shake hands, those in use, and those that close. */
-  readonly #unended = new Set<Link>()
-  #allEnded: (() => void) | undefined
-  /** Gives up the dials under way when the node closes. */
-  readonly #dials = new Set<AbortController>()
+  readonly #links: PeerLinks
   readonly #entityNames = new Map<string, string>()
   readonly #refused = new Map<string, number>()
   readonly #throttle = new LogThrottle({ first: 1, windowMs: 60_000 })
@@ -185,7 +165,6 @@ class ClusterNodeImpl implements ClusterNode {
   #incarnation: number
   /** The highest life of this node's name that somebody who may say so has seen. */
   #highestSeen = 0
-  #nextLinkId = 1
   #view: View
   #closing = false
 
@@ -221,7 +200,7 @@ class ClusterNodeImpl implements ClusterNode {
     })
     this.#view = makeView([])
     this.#region = new EntityRegion(system, this.#hub, checked.entities, ringOf(this.#view))
-    this.#sessionHost = this.#makeSessionHost()
+    this.#links = this.#makeLinks()
     system.remoteRef = (path, protocol) => this.#refFromPath(path, protocol)
     const { coordinatedShutdown } = system
     coordinatedShutdown.add('stop-intake', 'goodbye', () => this.#leave())
@@ -238,7 +217,7 @@ class ClusterNodeImpl implements ClusterNode {
 
   /** Opens the port and begins to look for the others. */
   async listen(): Promise<void> {
-    const listener = await this.#transport.listen(this.#checked.listen, (link) => this.#accepted(link), {
+    const listener = await this.#transport.listen(this.#checked.listen, this.#links.accept, {
       onRefused: ({ reason, remoteAddress }) => {
         this.#count('CLUSTER_NOT_A_NODE', `A connection was turned away: ${reason}`, remoteAddress)
       },
@@ -411,20 +390,20 @@ class ClusterNodeImpl implements ClusterNode {
     const { log, metrics } = { log: this.#kernel.log, metrics: this.system.metrics }
     switch (effect.type) {
       case 'dial':
-        void this.#dial(effect.address)
+        void this.#links.dial(effect.address)
         return
       case 'close-link':
-        this.#closeLink(effect.linkId, effect.code)
+        this.#links.close(effect.linkId, effect.code)
         return
       case 'send-heartbeat':
-        this.#links.get(effect.linkId)?.session.heartbeat(effect.sequence, effect.kind)
+        this.#links.session(effect.linkId)?.heartbeat(effect.sequence, effect.kind)
         return
       case 'send-goodbye':
-        this.#links.get(effect.linkId)?.session.goodbye('the node leaves')
+        this.#links.session(effect.linkId)?.goodbye('the node leaves')
         return
       case 'use-link': {
-        const open = this.#links.get(effect.linkId)
-        if (open !== undefined) this.#hub.use(open.session)
+        const session = this.#links.session(effect.linkId)
+        if (session !== undefined) this.#hub.use(session)
         return
       }
       case 'lost-link': {
@@ -503,9 +482,7 @@ class ClusterNodeImpl implements ClusterNode {
     if (this.#closing) return
     const previous = this.#incarnation
     this.#membership?.close()
-    for (const linkId of [...this.#links.keys()]) this.#closeLink(linkId, 'CLUSTER_NODE_LEFT')
-    // Those that shake hands do so in the name of the old life.
-    for (const link of this.#unended) link.close('CLUSTER_NODE_LEFT')
+    this.#links.renew('CLUSTER_NODE_LEFT')
     const { clock, log } = this.#kernel
     this.#incarnation = Math.max(
       previous + 1,
@@ -559,172 +536,26 @@ class ClusterNodeImpl implements ClusterNode {
     }
   }
 
-  async #dial(address: NodeAddress): Promise<void> {
-    const membership = this.#membership
-    let link: Link
-    // One each: a signal that a hundred dials listen to looks like a leak to Node, which says so on standard error.
-    const dial = new AbortController()
-    this.#dials.add(dial)
-    try {
-      link = await this.#transport.dial(address, { signal: dial.signal })
-    } catch (error) {
-      const code = error instanceof Error && 'code' in error ? String(error.code) : 'CLUSTER_DIAL_FAILED'
-      membership?.step({ type: 'dial-failed', address, code })
-      return
-    } finally {
-      this.#dials.delete(dial)
-    }
-    if (this.#closing || membership !== this.#membership) {
-      this.#unended.add(link)
-      link.onClose(() => this.#ended(link))
-      link.close('CLUSTER_NODE_LEFT')
-      return
-    }
-    this.#shake(link, 'initiator', address, (code) =>
-      membership?.step({ type: 'dial-failed', address, code }),
-    )
-  }
-
-  #accepted(link: Link): void {
-    if (this.#closing) link.close('CLUSTER_NODE_LEFT')
-    else this.#shake(link, 'acceptor', undefined, () => undefined)
-  }
-
-  #shake(
-    link: Link,
-    role: 'initiator' | 'acceptor',
-    dialledAddress: NodeAddress | undefined,
-    failed: (code: string) => void,
-  ): void {
-    const membership = this.#membership
-    this.#unended.add(link)
-    const options = {
-      link,
-      role,
-      hello: this.#hello(),
-      known: (name: string) => this.#known(name),
-      secret: this.#options.secret,
-      clock: this.#kernel.clock,
-      timeoutMs: this.#options.handshakeTimeoutMs ?? nodeDefaults.handshakeTimeoutMs,
-      ended: () => this.#ended(link),
-    }
-    shakeHands(options, (outcome) => {
-      const isCurrent = !this.#closing && membership === this.#membership
-      switch (outcome.type) {
-        case 'established':
-          if (isCurrent) this.#established(link, outcome, dialledAddress)
-          else link.close('CLUSTER_NODE_LEFT')
-          return
-        case 'refused':
-          if (!isCurrent) return
-          if (outcome.refusal.code === 'CLUSTER_DIALLED_ITSELF') this.#dialledItself(dialledAddress)
-          else failed(this.#handshakeRefused(link, role, outcome))
-          return
-        case 'lost':
-          if (brokenLink.has(outcome.code)) {
-            this.#count(outcome.code, `A handshake broke off: ${outcome.code}`, link.remoteAddress)
-          }
-          failed(outcome.code)
-          return
-        default:
-          outcome satisfies never
-      }
-    })
-  }
-
-  /** Our own address in another spelling: as a link to ourselves the membership takes it off its list. */
-  #dialledItself(dialledAddress: NodeAddress | undefined): void {
-    if (dialledAddress === undefined) return
-    const { address, name } = this
-    const { weight } = this.#checked
-    const self = { name, incarnation: this.#incarnation, address: address as NodeAddress, weight }
-    this.#membership?.step({
-      type: 'link-established',
-      linkId: this.#nextLinkId++,
-      dialledByUs: true,
-      dialledAddress,
-      ...self,
-    })
-  }
-
-  /** Counts, and returns the code that the membership is told of a dial that ended so. */
-  #handshakeRefused(
-    link: Link,
-    role: 'initiator' | 'acceptor',
-    { refusal, by }: HandshakeOutcome & { readonly type: 'refused' },
-  ): string {
-    const { code, highestIncarnation } = refusal
-    const whose = by === 'us' ? 'refused here' : 'refused by the peer'
-    this.#count(code, `A handshake was ${whose}: ${refusal.reason}`, link.remoteAddress)
-    // That we find the peer's life stale says nothing of our own.
-    if (by === 'us') return 'CLUSTER_DIAL_REJECTED'
-    if (code !== 'CLUSTER_STALE_INCARNATION') return code
-    // Only who has the secret, where there is one, may say that this life is over: its word comes with a number.
-    if (highestIncarnation === undefined || highestIncarnation >= Number.MAX_SAFE_INTEGER) {
-      return 'CLUSTER_DIAL_REJECTED'
-    }
-    // Somebody has seen a higher life of this name, such as after the wall clock was set back.
-    this.#highestSeen = Math.max(this.#highestSeen, highestIncarnation)
-    // A dial that ends so makes the membership say it; a peer that dialled us told nobody else.
-    if (role === 'acceptor') this.#rejoin(`the node at "${link.remoteAddress}"`)
-    return code
-  }
-
-  #established(
-    link: Link,
-    outcome: HandshakeOutcome & { readonly type: 'established' },
-    dialledAddress: NodeAddress | undefined,
-  ): void {
-    const { peer } = outcome
-    const linkId = this.#nextLinkId++
-    link.established()
-    const session = new PeerSession(
-      link,
-      {
-        linkId,
-        name: peer.node,
-        incarnation: peer.incarnation,
-        frameBytesMax: this.#options.frameBytesMax ?? nodeDefaults.frameBytesMax,
-        outboundBytesMax: this.#options.outboundBytesMax ?? nodeDefaults.outboundBytesMax,
+  #makeLinks(): PeerLinks {
+    const options = this.#options
+    return new PeerLinks({
+      kernel: this.#kernel,
+      transport: this.#transport,
+      session: this.#makeSessionHost(),
+      hello: () => this.#hello(),
+      known: (name) => this.#known(name),
+      secret: options.secret,
+      handshakeTimeoutMs: options.handshakeTimeoutMs ?? nodeDefaults.handshakeTimeoutMs,
+      frameBytesMax: options.frameBytesMax ?? nodeDefaults.frameBytesMax,
+      outboundBytesMax: options.outboundBytesMax ?? nodeDefaults.outboundBytesMax,
+      step: (input) => this.#membership?.step(input),
+      refused: (code, reason, remoteAddress) => this.#count(code, reason, remoteAddress),
+      higherSeen: (incarnation, by, isTold) => {
+        // Somebody has seen a higher life of this name, such as after the wall clock was set back.
+        this.#highestSeen = Math.max(this.#highestSeen, incarnation)
+        if (!isTold) this.#rejoin(by)
       },
-      this.#sessionHost,
-    )
-    this.#links.set(linkId, { link, session })
-    const membership = this.#membership
-    membership?.step({
-      type: 'link-established',
-      linkId,
-      name: peer.node,
-      incarnation: peer.incarnation,
-      address: peer.address as NodeAddress,
-      dialledByUs: dialledAddress !== undefined,
-      dialledAddress,
-      weight: peer.weight,
-      zone: peer.zone,
     })
-    session.open()
-    link.onClose((reason) => {
-      this.#links.delete(linkId)
-      this.#ended(link)
-      if (brokenLink.has(reason.code)) {
-        this.#count(
-          reason.code,
-          `The link to "${peer.node}" was closed: ${reason.message}`,
-          link.remoteAddress,
-        )
-      }
-      membership?.step({ type: 'link-closed', linkId, reason })
-      session.close(`the link to node "${peer.node}" was closed (${reason.code})`)
-    })
-  }
-
-  #closeLink(linkId: number, code: string): void {
-    const open = this.#links.get(linkId)
-    if (open === undefined) return
-    this.#links.delete(linkId)
-    open.session.flush()
-    open.session.close(`the link to node "${open.session.name}" was closed (${code})`)
-    open.link.close(code)
   }
 
   #makeSessionHost(): SessionHost {
@@ -822,18 +653,10 @@ class ClusterNodeImpl implements ClusterNode {
   async #close(): Promise<void> {
     this.#closing = true
     this.#membership?.close()
-    for (const dial of this.#dials) dial.abort()
     for (const waiter of this.#waiters.splice(0)) waiter.reject(this.#stopped(waiter.count))
-    for (const linkId of [...this.#links.keys()]) this.#closeLink(linkId, 'CLUSTER_NODE_LEFT')
-    for (const link of this.#unended) link.close('CLUSTER_NODE_LEFT')
+    const ended = this.#links.end('CLUSTER_NODE_LEFT')
     await this.#listener?.close()
-    // Each link bounds its own closing; when the last is gone no handle of this node is left.
-    if (this.#unended.size > 0) await new Promise<void>((resolve) => (this.#allEnded = resolve))
-  }
-
-  #ended(link: Link): void {
-    this.#unended.delete(link)
-    if (this.#unended.size === 0) this.#allEnded?.()
+    await ended
   }
 }
 

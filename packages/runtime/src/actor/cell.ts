@@ -177,6 +177,11 @@ export class Cell extends LocalRef implements Ready {
     return this.status >= CellStatus.stopping
   }
 
+  /** It takes no more messages: it drains, is stopping or has stopped. */
+  get isLeaving(): boolean {
+    return this.status >= CellStatus.draining
+  }
+
   /** Its incarnation is ending, for good or for a restart. */
   get isGoing(): boolean {
     return this.status >= CellStatus.suspended && this.status !== CellStatus.draining
