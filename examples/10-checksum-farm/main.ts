@@ -1,21 +1,23 @@
 /**
  * The checksum farm: SHA-256, size and lines of every file under a directory, computed on three nodes in three
- * processes. Half-way one of them is killed with SIGKILL; nothing is lost, and it comes back.
+ * processes that find each other. Half-way one of them is killed with SIGKILL; nothing is lost, and it comes back. More
+ * nodes may be started while it works, and stopped again.
  *
  *     npm start                      the files that git tracks here
  *     npm start -- DIRECTORY         every file under DIRECTORY
+ *     npm run farm:node -- --join X  one more node; the farm prints the command
  */
-import { once } from 'node:events'
 import { access, constants, rename, stat, writeFile } from 'node:fs/promises'
-import { createServer, type AddressInfo } from 'node:net'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { startNode } from '@understudy/cluster'
 import { child, nodePlatform, silentLogger, supervisor } from '@understudy/runtime'
 import { Checksum, type FileDigest } from './checksum.ts'
 import { farm } from './farm.ts'
+import { MeetingPlace } from './meeting-place.ts'
 import { forkWorker, nodeProcess, NodeProcess, Processes } from './node-process.ts'
 import { reader } from './reader.ts'
+import { RollCall } from './roll-call.ts'
 import { printable, Screen, summary } from './screen.ts'
 import { checksumLine } from './sha256sum-format.ts'
 import { NodeStats } from './worker-node.ts'
@@ -28,6 +30,9 @@ Computes the SHA-256, size and lines of files on three nodes, kills one of them 
                   but dot folders, node_modules, dist and logs)
   --output FILE   where to write, in the format of sha256sum (default: checksums.txt)
   --help          this text
+
+While it works, one more node can be started from another terminal, by the command that it prints, and
+stopped again; any number of them.
 
 Exit code: 0 when every file has a checksum or is listed with the reason why it has none; 2 when the
 directory cannot be used. UNDERSTUDY_LOG=info shows the nodes' own log on standard error.`
@@ -97,53 +102,44 @@ async function runFarm(root: string, everything: boolean, output: string): Promi
   const results = new Map<string, FileDigest>()
   const failures = new Map<string, string>()
   const draft = `${output}.draft`
-  const ports = await freePorts(nodeNames.length)
-  const addresses = ports.map((port) => `ws://127.0.0.1:${port}`)
   const platform = nodePlatform(process.env['UNDERSTUDY_LOG'] === undefined ? { log: silentLogger } : {})
   const { clock } = platform
   const startedMs = clock.monotonicMs()
   const screen = new Screen(process.stdout.isTTY, startedMs)
   const say = (text: string): void => screen.say(text, clock.monotonicMs())
   const secret = Buffer.from(platform.secureBytes(24)).toString('base64')
-  const processes = nodeNames.map((name, index) => {
-    const settings = { name, listen: addresses[index] as string, seeds: addresses, secret }
-    return child(`node-${name}`, nodeProcess, settings, {
-      backoff: { minMs: 300, maxMs: 5_000 },
-      shutdownMs: 10_000,
-    })
-  })
+  await using meetingPlace = await MeetingPlace.open(secret)
 
   // The farm's own node owns nothing: it asks, and supervises the processes of the others.
   await using node = await startNode({
     name: 'farm',
     listen: 'ws://127.0.0.1:0',
-    seeds: addresses,
     secret,
     weight: 0,
-    root: supervisor({ intensity: { restarts: 5, withinMs: 10_000 } }, processes),
     services: [Processes.provide({ start: forkWorker })],
-    heartbeatIntervalMs: 200,
-    deadlineMs: 2_000,
     platform,
     handleSignals: false,
   })
   const { system } = node
+  await meetingPlace.publish(node.address)
+  const join = meetingPlace.directory
+  say(`the farm listens on ${node.address}; one more node: npm run farm:node -- --join ${join}`)
+
   let restarts = 0
-  let rejoined: (() => void) | undefined
   system.events.on('actor-restarted', ({ path: actorPath, error, delayMs }) => {
     restarts++
     say(`${actorPath} restarts in ${Math.round(delayMs)} ms: ${error?.message ?? 'it stopped'}`)
   })
-  node.events.on('member-down', ({ name, reason }) =>
-    say(`node ${name} is down (${reason}); its files go to the others`),
+  const rollCall = new RollCall(node, nodeNames, say)
+  const processes = nodeNames.map((name) =>
+    child(`node-${name}`, nodeProcess, { name, join }, {
+      backoff: { minMs: 300, maxMs: 5_000 },
+      shutdownMs: 10_000,
+    }),
   )
-  node.events.on('member-up', ({ name }) => {
-    if (restarts === 0) return
-    say(`node ${name} is back, as a new incarnation`)
-    rejoined?.()
-  })
-  await node.whenMembers(nodeNames.length + 1)
-  say(`three nodes are up: ${nodeNames.map((name, index) => `${name} on ${addresses[index]}`).join(', ')}`)
+  system.spawn('nodes', supervisor({ intensity: { restarts: 5, withinMs: 10_000 } }, processes))
+  await rollCall.whenPresent(nodeNames)
+  say(`the nodes are up: ${[...rollCall.present].sort().join(', ')}`)
 
   const farmRef = system.spawn('farm', farm, {
     underWayMax,
@@ -158,9 +154,9 @@ async function runFarm(root: string, everything: boolean, output: string): Promi
   const forEver = { timeoutMs: Number.POSITIVE_INFINITY, signal: new AbortController().signal }
   const glance = async (): Promise<void> => {
     const progress = await farmRef.ask({ type: 'progress' })
-    const living = new Set(node.members().map(({ name }) => name))
+    const { names, present } = rollCall
     screen.glance(
-      { progress, nodes: nodeNames, living, shares: node.shares(), restarts },
+      { progress, nodes: names, living: present, shares: node.shares(), restarts },
       clock.monotonicMs(),
     )
   }
@@ -176,7 +172,10 @@ async function runFarm(root: string, everything: boolean, output: string): Promi
       clearInterval(ticker)
       screen.end()
       console.error(`${signal}: stopping the nodes; ${printable(relative(output))} is not written`)
-      void node.shutdown(signal).then(() => process.exit(code))
+      void node
+        .shutdown(signal)
+        .then(() => meetingPlace[Symbol.asyncDispose]())
+        .then(() => process.exit(code))
     })
   }
   const whenUp = <T>(promise: Promise<T>): Promise<T> =>
@@ -191,26 +190,32 @@ async function runFarm(root: string, everything: boolean, output: string): Promi
   const busiest = [...nodeNames].sort(
     (x, y) => (half.underWay[y] ?? 0) - (half.underWay[x] ?? 0),
   )[0] as string
-  const back = new Promise<void>((resolve) => (rejoined = resolve))
   say(
     `half-way (${half.done + half.failed} of ${half.found}): kill -9 node ${busiest}, with ${half.underWay[busiest] ?? 0} files under way`,
   )
-  system.ref(NodeProcess, `/user/node-${busiest}`).tell({ type: 'kill' })
+  const down = new Promise<void>((resolve) => {
+    node.events.on('member-down', ({ name }) => {
+      if (name === busiest) resolve()
+    })
+  })
+  system.ref(NodeProcess, `/user/nodes/node-${busiest}`).tell({ type: 'kill' })
 
   const progress = await whenUp(finished)
   say(`all ${progress.found} files are settled; waiting for node ${busiest} to rejoin`)
-  await back
-  await node.whenMembers(nodeNames.length + 1)
+  await down
+  await rollCall.whenPresent(nodeNames)
   clearInterval(ticker)
   await glance()
   screen.end()
 
   let workerRestarts = 0
-  for (const name of nodeNames) {
-    workerRestarts += await node.ref(NodeStats, name, '/user/stats').ask({ type: 'restarts' })
+  for (const name of rollCall.present) {
+    const stats = node.ref(NodeStats, name, '/user/stats')
+    // One that leaves at this very moment takes its figure with it.
+    workerRestarts += await stats.ask({ type: 'restarts' }).catch(() => 0)
   }
   const seconds = (clock.monotonicMs() - startedMs) / 1_000
-  console.log(summary(progress, nodeNames, results, restarts + workerRestarts, seconds))
+  console.log(summary(progress, rollCall.names, results, restarts + workerRestarts, seconds))
   for (const [file, reason] of [...failures].sort(byName)) {
     console.log(`failed: ${printable(relative(file))}: ${printable(reason)}`)
   }
@@ -229,15 +234,6 @@ function relative(file: string): string {
 
 function byName(a: readonly [string, unknown], b: readonly [string, unknown]): number {
   return a[0] < b[0] ? -1 : 1
-}
-
-/** Ports that are free now: a node must come back where it was. */
-async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
-  await Promise.all(servers.map((server) => once(server, 'listening')))
-  const ports = servers.map((server) => (server.address() as AddressInfo).port)
-  await Promise.all(servers.map((server) => once(server.close(), 'close')))
-  return ports
 }
 
 // A reader that went away (`| head`) is no reason for a stack trace.

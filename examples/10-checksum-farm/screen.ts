@@ -30,7 +30,7 @@ export class Screen {
     const part = progress.found === 0 ? (progress.walked ? 1 : 0) : settled / progress.found
     const bar = '█'.repeat(Math.round(part * barWidth)).padEnd(barWidth, '░')
     const perNode = nodes.map((name) => {
-      const share = living.has(name) ? `${Math.round((shares.get(name) ?? 0) * 100)}%` : 'down'
+      const share = living.has(name) ? `${Math.round((shares.get(name) ?? 0) * 100)}%` : 'gone'
       return `${name} ${progress.perNode[name] ?? 0} (${share})`
     })
     const total = progress.walked ? String(progress.found) : `${progress.found}+`

@@ -17,11 +17,15 @@ void test('nodeAddress: one spelling for one address', (t) => {
     ['WS://LocalHost:07001', 'ws://localhost:7001'],
     ['ws://[::1]:0', 'ws://[::1]:0'],
     ['ws://node-1.example.com:65535', 'ws://node-1.example.com:65535'],
+    ['WSS://Node-1:07001', 'wss://node-1:7001'],
+    ['wss://[FE80::1]:80', 'wss://[fe80::1]:80'],
   ] as const)
     t.equal(nodeAddress(given), wanted)
-  t.same(parseAddress('ws://[FE80::1]:80'), { host: 'fe80::1', port: 80 })
+  t.same(parseAddress('ws://[FE80::1]:80'), { host: 'fe80::1', port: 80, isSecure: false })
+  t.same(parseAddress('wss://a:80'), { host: 'a', port: 80, isSecure: true })
   t.equal(formatAddress('::1', 80), 'ws://[::1]:80')
   t.equal(formatAddress('[::1]', 80), 'ws://[::1]:80')
+  t.equal(formatAddress('::1', 80, true), 'wss://[::1]:80')
   t.end()
 })
 
@@ -30,7 +34,9 @@ void test('nodeAddress: CLUSTER_BAD_ADDRESS says what is right', (t) => {
     '',
     '127.0.0.1:7001',
     'http://a:1',
-    'wss://a:1',
+    'https://a:1',
+    'wsss://a:1',
+    'wss://a',
     'ws://a',
     'ws://a:',
     'ws://:1',
@@ -59,6 +65,7 @@ void test('isLoopback: only what cannot be reached from elsewhere', (t) => {
     'ws://localhost:1',
     'ws://[::1]:1',
     'ws://[::ffff:127.0.0.1]:1',
+    'wss://127.0.0.1:1',
   ]) {
     t.equal(isLoopback(yes), true, yes)
   }

@@ -10,7 +10,7 @@ import { sourceModule } from '../support/source-module.ts'
 const { HandshakeCore } = await sourceModule<
   typeof import('../../packages/cluster/src/wire/handshake-core.ts')
 >('cluster', 'wire/handshake-core')
-const { handshakeBytesMax } = await sourceModule<
+const { handshakeBytesMax, handshakeTranscript, helloFields } = await sourceModule<
   typeof import('../../packages/cluster/src/wire/handshake-message.ts')
 >('cluster', 'wire/handshake-message')
 const { judgeIncarnation, refusalCodes } = await sourceModule<
@@ -27,7 +27,8 @@ const transcripts = new URL('../../transcripts/handshake/', import.meta.url)
 /**
  * Two ends and the wire between them. Messages cross as CBOR; HMACs are real. Commands:
  *   initiator|acceptor key=value ...   makes an end: node, cluster, incarnation, address, versions=1-2, features=a,b,
- *                                      secret, nonce (a byte), known=name:incarnation:address[:down]
+ *                                      secret, nonce (a byte), known=name:incarnation:address[:down], lane, connection
+ *                                      (a byte), roles=a,b, app, phase, by=tls, required=yes, admit=name (of who may come in)
  *   run                                starts both and delivers until nothing moves
  *   start                              starts both, delivers nothing
  *   deliver                            delivers what is under way, one message
@@ -78,7 +79,20 @@ class World {
         features: (given.get('features') ?? '').split(',').filter((feature) => feature !== ''),
         nonce: new Uint8Array(32).fill(Number(given.get('nonce') ?? (role === 'initiator' ? 1 : 2))),
         authenticated: given.has('secret'),
+        lane: given.get('lane') as 'data' | undefined,
+        connection: given.has('connection')
+          ? new Uint8Array(32).fill(Number(given.get('connection')))
+          : undefined,
+        roles: given.get('roles')?.split(','),
+        appVersion: given.get('app'),
+        phase: given.get('phase') as 'joining' | undefined,
+        authenticatedBy: given.get('by') as 'tls' | undefined,
       },
+      authenticationRequired: given.has('required'),
+      admit: (peer) =>
+        given.has('admit') && given.get('admit') !== peer.node
+          ? { code: 'CLUSTER_NOT_ADMITTED', reason: `"${peer.node}" may not come in` }
+          : undefined,
       known: (asked) =>
         asked === name
           ? { incarnation: Number(incarnation), address: host ?? '', down: down === 'down' }
@@ -145,8 +159,10 @@ function stranger(json: string): unknown {
 function show(effect: object): string {
   const { type, ...rest } = effect as { type: string }
   const fields = Object.entries(rest).flatMap(([key, value]: [string, unknown]) => {
-    if (key === 'nonce' || key === 'mac') return []
-    return [`${key}=${JSON.stringify(value)}`]
+    if (key === 'nonce' || key === 'mac' || value === undefined) return []
+    return [
+      `${key}=${JSON.stringify(value, (_, part: unknown) => (part instanceof Uint8Array ? `#${part[0]}` : part))}`,
+    ]
   })
   return [type, ...fields].join(' ')
 }
@@ -221,11 +237,45 @@ void test('HandshakeCore signs both hellos under a label of its role', (t) => {
   return t.end()
 })
 
+void test('HandshakeCore signs all that is told since version 2 under a label of that form', (t) => {
+  const nonce = new Uint8Array(32).fill(7)
+  const hello = {
+    type: 'hello' as const,
+    versionMin: 1,
+    versionMax: 2,
+    cluster: 'farm',
+    node: 'n',
+    incarnation: 1,
+    address: 'x',
+    features: [],
+    nonce,
+    authenticated: true,
+  }
+  const told = {
+    lane: 'data' as const,
+    connection: nonce,
+    roles: ['web'],
+    appVersion: '3',
+    phase: 'joining' as const,
+  }
+  t.same(helloFields(hello, 2), [...helloFields(hello, 1), 'control', null, [], '', 'alive', 'secret'])
+  t.same(helloFields({ ...hello, ...told }, 1), helloFields(hello, 1))
+  t.same(helloFields({ ...hello, ...told }, 2).slice(11), ['data', nonce, ['web'], '3', 'joining', 'secret'])
+  t.equal(helloFields({ ...hello, authenticated: false, authenticatedBy: 'tls' }, 2).at(-1), 'tls')
+  const label = (version: number): unknown =>
+    (decode(handshakeTranscript('acceptor', version, hello, hello, null)) as unknown[])[0]
+  t.same(
+    [label(1), label(2), label(3)],
+    ['1', '2', '2'].map((form) => `understudy.${form} handshake acceptor`),
+  )
+  t.end()
+})
+
 void test('HandshakeCore refuses every malformed field, without throwing', (t) => {
   const good = {
     type: 'hello',
     versionMin: 1,
-    versionMax: 1,
+    versionMax: 2,
     cluster: 'farm',
     node: 'n',
     incarnation: 1,
@@ -248,11 +298,13 @@ void test('HandshakeCore refuses every malformed field, without throwing', (t) =
     { type: 'refuse', code: 'C', reason: 'r'.repeat(2_049) },
     { type: 'refuse', code: 'C', reason: 'r', highestIncarnation: -1 },
     ...Object.keys(good).map((key) => ({ ...good, [key]: undefined })),
-    { ...good, versionMin: 2 },
+    { ...good, versionMin: 3 },
     { ...good, versionMax: 1.5 },
     { ...good, cluster: '' },
     { ...good, cluster: 'c'.repeat(513) },
     { ...good, node: 'a b' },
+    { ...good, node: '__proto__' },
+    { ...good, node: '.' },
     { ...good, node: 'n'.repeat(129) },
     { ...good, incarnation: -1 },
     { ...good, incarnation: 2 ** 60 },
@@ -262,6 +314,30 @@ void test('HandshakeCore refuses every malformed field, without throwing', (t) =
     { ...good, nonce: new Uint8Array(31) },
     { ...good, nonce: 'n' },
     { ...good, authenticated: 1 },
+    { ...good, cluster: '\ud800' },
+    { ...good, features: ['\udfff'] },
+    { ...good, lane: 'express' },
+    { ...good, lane: null },
+    { ...good, lane: 'data' },
+    { ...good, lane: 'data', connection: new Uint8Array(31) },
+    { ...good, lane: 'control', connection: new Uint8Array(32) },
+    { ...good, versionMax: 1, lane: 'data', connection: new Uint8Array(32) },
+    { ...good, roles: 'web' },
+    { ...good, roles: [''] },
+    { ...good, roles: [7] },
+    { ...good, roles: ['r'.repeat(65)] },
+    { ...good, roles: Array(17).fill('r') },
+    { ...good, appVersion: 1 },
+    { ...good, appVersion: 'v'.repeat(65) },
+    { ...good, phase: 'leaving' },
+    { ...good, authenticatedBy: 'none' },
+    { ...good, authenticatedBy: 'tls' },
+    { ...good, authenticatedBy: 'word of honour' },
+    { ...good, authenticated: false, authenticatedBy: 'secret' },
+    { ...good, weight: null },
+    { ...good, weight: Number.NaN },
+    { ...good, weight: 1_001 },
+    { ...good, zone: 'z'.repeat(129) },
   ]
   for (const message of bad) {
     const acceptor = core('acceptor')
@@ -288,11 +364,19 @@ void test('HandshakeCore checks its own options', (t) => {
     nonce: new Uint8Array(32),
     authenticated: false,
   }
-  const make = (more: object) => () =>
-    new HandshakeCore({ role: 'initiator', hello: { ...hello, ...more }, known: () => undefined })
+  const make =
+    ({ role = 'initiator', ...more }: { readonly role?: Role; readonly [key: string]: unknown }) =>
+    () =>
+      new HandshakeCore({ role, hello: { ...hello, ...more }, known: () => undefined })
   t.throws(make({ nonce: new Uint8Array(16) }), /nonce of 16 bytes: it must be 32/)
   t.throws(make({ node: 'a b' }), /"a b"/)
-  t.equal(new Set(refusalCodes).size, 8)
+  t.throws(make({ node: '__proto__' }), /"__proto__".*a letter or digit first/)
+  t.throws(make({ roles: [''] }), /bad hello: bad roles/)
+  t.throws(
+    make({ lane: 'data', versionMax: 2, connection: new Uint8Array(32), role: 'acceptor' }),
+    /lane "data"/,
+  )
+  t.equal(new Set(refusalCodes).size, 11)
   t.end()
 })
 

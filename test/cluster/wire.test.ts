@@ -95,6 +95,24 @@ function recorder() {
     onGoodbye: (...rest) => {
       calls.push(['goodbye', ...rest])
     },
+    onGossip: (...rest) => {
+      calls.push(['gossip', ...rest])
+    },
+    onLaneWanted: (...rest) => {
+      calls.push(['lane-wanted', ...rest])
+    },
+    onEndLane: (...rest) => {
+      calls.push(['end-lane', ...rest])
+    },
+    onCredit: ({ target: _target, ...recipient }: Recipient & { readonly target?: unknown }, ...rest) => {
+      calls.push(['credit', recipient, ...rest])
+    },
+    onChosen: () => {
+      calls.push(['chosen'])
+    },
+    onWatched: (...rest) => {
+      calls.push(['watched', ...rest])
+    },
     onUnknown: (askId, recipient, ...rest) => {
       calls.push(['unknown', askId, plain(recipient), ...rest])
     },
@@ -148,6 +166,16 @@ void test('FrameEncoder and FrameDecoder carry every kind of envelope, in order,
     encoder.cancel(2),
     encoder.heartbeat(8, 'ping'),
     encoder.heartbeat(9, 'pong'),
+    encoder.watched(4, 7, '/user/worker'),
+    encoder.gossip({ rumour: [1, 'x'] }),
+    encoder.gossip(undefined),
+    encoder.laneWanted('data'),
+    encoder.laneWanted('bulk'),
+    encoder.credit(worker, false),
+    encoder.credit(account, true),
+    encoder.chosen(),
+    encoder.endLane('bulk'),
+    encoder.goodbye('draining', ['data', 'bulk']),
     encoder.goodbye('draining'),
   ])
     t.equal(failed, undefined)
@@ -173,7 +201,17 @@ void test('FrameEncoder and FrameDecoder carry every kind of envelope, in order,
     ['cancel', 2],
     ['heartbeat', 8, 'ping'],
     ['heartbeat', 9, 'pong'],
-    ['goodbye', 'draining'],
+    ['watched', 4, 7, '/user/worker'],
+    ['gossip', { rumour: [1, 'x'] }],
+    ['gossip', undefined],
+    ['lane-wanted', 'data'],
+    ['lane-wanted', 'bulk'],
+    ['credit', worker, false],
+    ['credit', account, true],
+    ['chosen'],
+    ['end-lane', 'bulk'],
+    ['goodbye', 'draining', ['data', 'bulk']],
+    ['goodbye', 'draining', []],
   ])
   t.strictSame(encoder.take(), [], 'nothing pending, no frame')
   t.end()
@@ -511,6 +549,27 @@ void test('FrameDecoder turns every malformed envelope into a fault', (t) => {
     [[10, 1, 2]],
     [[11, 1]],
     [[11, 'r'.repeat(257)]],
+    [[11, 'r', 1]],
+    [[11, 'r', [0]]],
+    [[11, 'r', [3]]],
+    [[11, 'r', [1, 1, 2, 2]]],
+    [[11, 'r', [1], 1]],
+    [[12]],
+    [[12, 1, 2]],
+    [[13]],
+    [[13, 3]],
+    [[13, 'data']],
+    [[13, 0.5]],
+    [[14, -1]],
+    [[14, 1, 1]],
+    [[15, 0, 1]],
+    [[15, to, 2]],
+    [[15, to]],
+    [[16, 1]],
+    [[17, 1, -1, '/p']],
+    [[17, 1, 1, 'p'.repeat(2_049)]],
+    [[17, 1, 1]],
+    [[18]],
     Array(513).fill([9, 1]),
   ]
   for (const frame of cases) {
@@ -557,6 +616,12 @@ void test('FrameDecoder never throws: 100,000 random frames, memory flat', (t) =
   const good = link()
   for (let index = 0; index < 4; index++) {
     good.encoder.tell(worker, Orders, add('tea', { note: new Ref('x') }))
+    good.encoder.gossip([index, ['n', 1]])
+    good.encoder.credit(worker, index % 2 === 0)
+    good.encoder.watched(index, 1, '/p')
+    good.encoder.goodbye('r', ['data'])
+    good.encoder.laneWanted('bulk')
+    good.encoder.endLane('bulk')
     good.encoder.ask(index, account, Orders, { type: 'total' }, 5, '/p', [
       { node: 'n', incarnation: 1, uid: 1, path: '/p', messageType: 'm' },
     ])

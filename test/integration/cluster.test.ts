@@ -170,7 +170,7 @@ void test('a node that is its own seed in another spelling finds that out once, 
   t.teardown(() => a.shutdown())
   const { clock } = a.system.platform
   // CLUSTER_DIALLED_ITSELF is no fault: the seed is only taken off the list.
-  while (a.status().membership.seeds.length > 0) {
+  while (a.status().membership.links.dials.length > 0) {
     await new Promise<void>((resolve) => void clock.setTimer(clock.monotonicMs() + 10, resolve))
   }
   t.same(a.status().refused, {})

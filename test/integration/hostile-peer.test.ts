@@ -22,6 +22,11 @@ const { NODE_PATH, NODE_SUBPROTOCOL } = await sourceModule<
   typeof import('../../packages/cluster/src/transport/server.ts')
 >('cluster', 'transport/server')
 
+const { secretRing } = await sourceModule<typeof import('../../packages/cluster/src/wire/secret-ring.ts')>(
+  'cluster',
+  'wire/secret-ring',
+)
+
 type Hello = Parameters<typeof shakeHands>[0]['hello']
 type Outcome = import('../../packages/cluster/src/transport/handshake.ts').HandshakeOutcome
 
@@ -84,7 +89,6 @@ const hello = (own: Partial<Hello> = {}): Hello => ({
   address: 'ws://127.0.0.1:9',
   features: [],
   nonce: randomBytes(32),
-  authenticated: true,
   ...own,
 })
 
@@ -97,9 +101,9 @@ async function shake(node: NodeProcess, own: Partial<Hello> = {}, withSecret: st
       {
         link: spied,
         role: 'initiator',
-        hello: hello({ authenticated: withSecret !== null, ...own }),
+        hello: hello(own),
         known: () => undefined,
-        secret: withSecret ?? undefined,
+        secrets: () => (withSecret === null ? undefined : secretRing(withSecret)),
         clock,
         timeoutMs: 5_000,
         ended: () => undefined,
@@ -145,7 +149,7 @@ void test('hostile: wrong secret, cluster, version, no secret: told, counted, lo
     ['CLUSTER_WRONG_SECRET', {}, 'the secret of another'],
     ['CLUSTER_WRONG_SECRET', {}, null],
     ['CLUSTER_WRONG_CLUSTER', { cluster: 'another' }, secret],
-    ['CLUSTER_WRONG_VERSION', { versionMin: 2, versionMax: 9 }, secret],
+    ['CLUSTER_WRONG_VERSION', { versionMin: 3, versionMax: 9 }, secret],
   ]
   for (let round = 0; round < 5; round++) {
     for (const [code, own, withSecret] of cases) {

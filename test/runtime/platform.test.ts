@@ -1,5 +1,10 @@
 import { test } from 'tap'
 import { spawnSync } from 'node:child_process'
+import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { virtualPlatform } from '@understudy/runtime/testkit'
+import { nameServer, nameServerTtl } from '../support/name-server.ts'
 import { sourceModule } from '../support/source-module.ts'
 
 const { nodePlatform } = await sourceModule<
@@ -11,6 +16,14 @@ const { memoryStore } = await sourceModule<
 const { fifoRunQueue } = await sourceModule<
   typeof import('../../packages/runtime/src/platform/fifo-run-queue.ts')
 >('runtime', 'platform/fifo-run-queue')
+const { nodeFiles } = await sourceModule<typeof import('../../packages/runtime/src/platform/files.ts')>(
+  'runtime',
+  'platform/files',
+)
+const { nodeDns } = await sourceModule<typeof import('../../packages/runtime/src/platform/dns.ts')>(
+  'runtime',
+  'platform/dns',
+)
 const platformUrl = new URL('../../../packages/runtime/dist/platform/node-platform.js', import.meta.url).href
 
 void test('nodePlatform openStore rejects with RUNTIME_STORE_UNAVAILABLE and names the mend', async (t) => {
@@ -128,6 +141,173 @@ void test('nodePlatform log follows UNDERSTUDY_LOG and refuses what is no level'
     runScript(script, [], { UNDERSTUDY_LOG: 'loud' }).stderr,
     /UNDERSTUDY_LOG: it must be one of debug, .*"loud"/,
   )
+})
+
+void test('nodeFiles readText reads UTF-8 up to maxBytes, and names what it cannot read', async (t) => {
+  const root = await mkdtemp(join(tmpdir(), 'understudy-'))
+  t.teardown(() => rm(root, { recursive: true, force: true }))
+  const path = join(root, 'x')
+  const { readText } = nodeFiles()
+  await t.rejects(readText(path, 10), { code: 'RUNTIME_FILE_MISSING', name: 'FileError', details: { path } })
+  await t.rejects(readText(join(path, 'y'), 10), { code: 'RUNTIME_FILE_MISSING' }, 'no directory either')
+  await writeFile(path, '\ufeffGrüße')
+  t.equal(await readText(path, 10), 'Grüße', 'ten bytes, without the mark')
+  await t.rejects(readText(path, 9), { code: 'RUNTIME_FILE_TOO_BIG', details: { path, maxBytes: 9 } })
+  await t.rejects(readText(join(path, 'y'), 10), { code: 'RUNTIME_FILE_MISSING' }, 'a file is no directory')
+  await writeFile(path, '')
+  t.equal(await readText(path, 1), '', 'empty')
+  await writeFile(path, Uint8Array.of(0x61, 0xff))
+  await t.rejects(readText(path, 9), { code: 'RUNTIME_FILE_UNREADABLE', message: /not UTF-8/ })
+  await t.rejects(readText(root, 9), { code: 'RUNTIME_FILE_UNREADABLE', message: /no regular file/ })
+  for (const maxBytes of [0, 1.5, 2 ** 27, Number.NaN]) {
+    await t.rejects(readText(path, maxBytes), { name: 'RangeError', message: /maxBytes/ })
+  }
+  t.throws(() => nodeFiles({ pollMs: 1 }), { name: 'RangeError', message: /pollMs 1 / })
+})
+
+void test('nodeFiles readText reads what claims to have no size', async (t) => {
+  if (process.platform !== 'linux') {
+    t.pass('only where there is /proc')
+    return
+  }
+  const text = await nodeFiles().readText('/proc/self/status', 100_000)
+  t.match(text, /^Name:/)
+  await t.rejects(nodeFiles().readText('/proc/self/status', 20), { code: 'RUNTIME_FILE_TOO_BIG' })
+})
+
+void test('nodeFiles watch hears of a change by its event alone, and by its poll alone', async (t) => {
+  const root = await mkdtemp(join(tmpdir(), 'understudy-'))
+  t.teardown(() => rm(root, { recursive: true, force: true }))
+  const alive = nodePlatform().host.keepAlive()
+  const heard = async (pollMs: number, path: string, changes: readonly (() => Promise<unknown>)[]) => {
+    let tell = (): void => undefined
+    const watching = nodeFiles({ pollMs, debounceMs: 1 }).watch(path, () => tell())
+    for (const change of changes) {
+      const told = new Promise<void>((resolve) => {
+        tell = resolve
+      })
+      await change()
+      await told
+    }
+    watching[Symbol.dispose]()
+    watching[Symbol.dispose]()
+  }
+  const x = join(root, 'x')
+  await heard(3_600_000, x, [
+    () => writeFile(x, '1'),
+    () => writeFile(x, '2'),
+    () => writeFile(`${x}.new`, '3').then(() => rename(`${x}.new`, x)),
+    () => rm(x),
+  ])
+  const late = join(root, 'late', 'x')
+  await heard(10, late, [() => mkdir(join(root, 'late')).then(() => writeFile(late, '1')), () => rm(late)])
+  alive[Symbol.dispose]()
+  t.pass('each was heard of')
+})
+
+void test('nodeFiles watch does not hold the process, and is silent when disposed of', async (t) => {
+  const watching = `platform.files.watch(${JSON.stringify(join(tmpdir(), 'nothing'))}, () => undefined)`
+  t.same([runScript(watching).status, runScript(watching).stderr], [0, ''])
+  const root = await mkdtemp(join(tmpdir(), 'understudy-'))
+  t.teardown(() => rm(root, { recursive: true, force: true }))
+  const x = join(root, 'x')
+  let calls = 0
+  const { watch } = nodeFiles({ pollMs: 10, debounceMs: 0 })
+  const over = watch(x, () => void calls++)
+  const alive = nodePlatform().host.keepAlive()
+  over[Symbol.dispose]()
+  await new Promise<void>((resolve) => {
+    const other = watch(x, () => {
+      other[Symbol.dispose]()
+      resolve()
+    })
+    void writeFile(x, '1')
+  })
+  alive[Symbol.dispose]()
+  t.equal(calls, 0)
+})
+
+void test('nodeDns a gives sorted addresses of both families with the time that they live', async (t) => {
+  const server = await nameServer()
+  t.teardown(() => server.close())
+  server.hosts.set('both.test', ['2001:db8::2', '10.0.0.9', '10.0.0.10', '2001:db8::1'])
+  server.hosts.set('one.test', ['10.0.0.1'])
+  server.hosts.set('none.test', [])
+  server.broken.add('broken.test')
+  const { a } = nodeDns({ servers: [server.address], timeoutMs: 500 })
+  const ttlMs = nameServerTtl * 1_000
+  t.same(await a('both.test'), [
+    { address: '10.0.0.10', family: 4, ttlMs },
+    { address: '10.0.0.9', family: 4, ttlMs },
+    { address: '2001:db8::1', family: 6, ttlMs },
+    { address: '2001:db8::2', family: 6, ttlMs },
+  ])
+  t.same(await a('one.test'), [{ address: '10.0.0.1', family: 4, ttlMs }], 'one family is enough')
+  await t.rejects(a('broken.test'), { code: 'RUNTIME_DNS_FAILED', name: 'DnsError', message: /ESERVFAIL/ })
+  const before = server.asked.length
+  t.same(await a('127.0.0.1'), [{ address: '127.0.0.1', family: 4 }], 'an address stands for itself')
+  t.same(await a('::1'), [{ address: '::1', family: 6 }])
+  t.equal(server.asked.length, before, 'nobody was asked')
+})
+
+void test('nodeDns a asks the machine when the name servers give nothing', async (t) => {
+  // Nobody listens on port 1: what is found is in the hosts file.
+  const found = await nodeDns({ servers: ['127.0.0.1:1'], timeoutMs: 250 }).a('localhost')
+  t.ok(found.some(({ address }) => address === '127.0.0.1' || address === '::1'))
+})
+
+void test('nodeDns srv gives places in their order, and tells none from not known', async (t) => {
+  const server = await nameServer()
+  t.teardown(() => server.close())
+  const places = [
+    { name: 'd.test', port: 1, priority: 2, weight: 9 },
+    { name: 'c.test', port: 1, priority: 1, weight: 1 },
+    { name: 'b.test', port: 2, priority: 1, weight: 5 },
+    { name: 'b.test', port: 1, priority: 1, weight: 5 },
+  ]
+  server.services.set('_x._tcp.test', places)
+  server.services.set('_gone._tcp.test', [{ name: '.', port: 0, priority: 0, weight: 0 }])
+  server.broken.add('_broken._tcp.test')
+  const { srv } = nodeDns({ servers: [server.address], timeoutMs: 500 })
+  t.same(await srv('_x._tcp.test'), [...places].reverse())
+  for (const name of ['_gone._tcp.test', '_nobody._tcp.test']) {
+    await t.rejects(srv(name), { code: 'RUNTIME_DNS_NO_SUCH_NAME', details: { name, kind: 'SRV' } })
+  }
+  await t.rejects(srv('_broken._tcp.test'), { code: 'RUNTIME_DNS_FAILED' })
+})
+
+void test('virtualPlatform files and dns are what the test makes them', async (t) => {
+  const { files, dns, settle } = virtualPlatform()
+  let changes = 0
+  const watching = files.watch('x', () => void changes++)
+  await t.rejects(files.readText('x', 9), { code: 'RUNTIME_FILE_MISSING' })
+  files.write('x', 'text')
+  t.equal(changes, 0, 'not from inside')
+  await settle()
+  t.equal(changes, 1)
+  t.equal(await files.readText('x', 4), 'text')
+  await t.rejects(files.readText('x', 3), { code: 'RUNTIME_FILE_TOO_BIG' })
+  files.break('x')
+  await t.rejects(files.readText('x', 9), { code: 'RUNTIME_FILE_UNREADABLE' })
+  files.mend('x')
+  files.remove('x')
+  files.remove('x')
+  watching[Symbol.dispose]()
+  await settle()
+  t.same([changes, files.watches], [1, 0], 'nothing after its end')
+
+  await t.rejects(dns.a('n.test'), { code: 'RUNTIME_DNS_NO_SUCH_NAME' })
+  dns.setHost('N.test.', ['::1', '10.0.0.1'], 5)
+  t.same(await dns.a('n.test'), [
+    { address: '10.0.0.1', family: 4, ttlMs: 5 },
+    { address: '::1', family: 6, ttlMs: 5 },
+  ])
+  dns.break('n.test')
+  await t.rejects(dns.a('n.test'), { code: 'RUNTIME_DNS_FAILED' })
+  await t.rejects(dns.srv('n.test'), { code: 'RUNTIME_DNS_FAILED' })
+  dns.mend('n.test')
+  await t.rejects(dns.srv('n.test'), { code: 'RUNTIME_DNS_NO_SUCH_NAME' })
+  t.equal(dns.queries, 5)
 })
 
 void test('memoryStore fails a batch over bytesMax with RUNTIME_STORE_FULL, and then every write', async (t) => {

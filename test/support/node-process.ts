@@ -27,8 +27,7 @@ export type PlainNodeOptions = Pick<
   | 'seeds'
   | 'secret'
   | 'cluster'
-  | 'heartbeatIntervalMs'
-  | 'deadlineMs'
+  | 'membership'
   | 'handshakeTimeoutMs'
 >
 

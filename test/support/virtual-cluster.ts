@@ -9,7 +9,7 @@ import {
   type NodeOptions,
   type Transport,
 } from '@understudy/cluster'
-import type { Logger } from '@understudy/runtime'
+import { memoryStore, type Clock, type Logger } from '@understudy/runtime'
 import { virtualPlatform, type LoggedLine, type VirtualPlatform } from '@understudy/runtime/testkit'
 
 export interface VirtualCluster extends AsyncDisposable {
@@ -31,6 +31,11 @@ export interface VirtualCluster extends AsyncDisposable {
   readonly cut: (node: ClusterNode) => void
   /** From now on what reaches the node waits, link by link, its end too. Returns how to let it go on. */
   readonly stall: (node: ClusterNode) => () => void
+  /**
+   * As SIGSTOP does: its timers do not fire, and what is sent to it and by it waits. Returns how to let it go on: first its
+   * timers, then what came meanwhile.
+   */
+  readonly freeze: (node: ClusterNode) => () => void
   /** The codes with which the links of the node ended, in order, those of its earlier lives too. */
   readonly ends: (name: string) => readonly string[]
   /** What a node logged, all its lives together. */
@@ -54,11 +59,14 @@ export function virtualCluster(options: Partial<NodeOptions> = {}): VirtualClust
   const { clock } = platform
   const network = memoryNetwork({
     schedule: queueMicrotask,
+    monotonicMs: () => clock.monotonicMs(),
     setTimer: (delayMs, fire) => {
       const timer = clock.setTimer(clock.monotonicMs() + delayMs, fire)
       return () => timer.cancel()
     },
   })
+  /** Of all nodes, so that who starts again with the same `data` finds what its earlier life has left. */
+  const disk = memoryStore()
   const nodes = new Map<ClusterNode, Life>()
   const ends = new Map<string, string[]>()
   const logs = new Map<string, LoggedLine[]>()
@@ -72,11 +80,11 @@ export function virtualCluster(options: Partial<NodeOptions> = {}): VirtualClust
   async function start(name: string, own: StartOptions = {}): Promise<ClusterNode> {
     const codes = ends.get(name) ?? []
     ends.set(name, codes)
-    const life: Life = { dead: false, links: new Set(), ends: codes }
+    const life: Life = { dead: false, due: undefined, links: new Set(), ends: codes }
     const lines = logs.get(name) ?? []
     logs.set(name, lines)
     const { seeds = [], wallMs, ...rest } = own
-    const nodeClock = wallMs === undefined ? clock : { ...clock, wallMs: () => wallMs }
+    const nodeClock = freezable(wallMs === undefined ? clock : { ...clock, wallMs: () => wallMs }, life)
     const linkLimits = {
       frameBytesMax: rest.frameBytesMax ?? options.frameBytesMax,
       outboundBytesMax: rest.outboundBytesMax ?? options.outboundBytesMax,
@@ -90,7 +98,12 @@ export function virtualCluster(options: Partial<NodeOptions> = {}): VirtualClust
       name,
       listen: rest.listen ?? addressOf(name),
       seeds: seeds.map(addressOf),
-      platform: { ...platform, clock: nodeClock, log: keepingLogger(lines) },
+      platform: {
+        ...platform,
+        clock: nodeClock,
+        log: keepingLogger(lines),
+        openStore: async (directory) => disk.scope(directory),
+      },
       transport: rest.transport ?? mortal(network.transport(name, linkLimits), life),
     })
     const node = await result(starting)
@@ -154,6 +167,18 @@ export function virtualCluster(options: Partial<NodeOptions> = {}): VirtualClust
         for (const link of links) link.goOn()
       }
     },
+    freeze: (node) => {
+      const life = nodes.get(node)
+      if (life === undefined || life.due !== undefined) throw new Error(`node "${node.name}" cannot be frozen`)
+      life.due = []
+      network.hold(node.name)
+      return () => {
+        const due = life.due ?? []
+        life.due = undefined
+        for (const fire of due) fire()
+        network.release(node.name)
+      }
+    },
     ends: (name) => ends.get(name) ?? [],
     logOf: (name) => logs.get(name) ?? [],
     stop,
@@ -163,8 +188,33 @@ export function virtualCluster(options: Partial<NodeOptions> = {}): VirtualClust
 
 interface Life {
   dead: boolean
+  /** While it is frozen: what its timers would have done. */
+  due: (() => void)[] | undefined
   readonly links: Set<SlowLink>
   readonly ends: string[]
+}
+
+/** The clock of a process that may be stopped: it goes on, and the timers that fall due meanwhile fire afterwards. */
+function freezable(clock: Clock, life: Life): Clock {
+  return {
+    ...clock,
+    setTimer: (atMs, fire) => {
+      let isCancelled = false
+      const fireIfDue = (): void => {
+        if (!isCancelled) fire()
+      }
+      const timer = clock.setTimer(atMs, () => {
+        if (life.due === undefined) fire()
+        else life.due.push(fireIfDue)
+      })
+      return {
+        cancel: () => {
+          isCancelled = true
+          timer.cancel()
+        },
+      }
+    },
+  }
 }
 
 /** A dead node's dials go nowhere: its actors go on in this process, but nobody hears of them. */

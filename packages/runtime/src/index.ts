@@ -100,6 +100,24 @@ export {
   type MemoryMetrics,
   type Metrics,
 } from './observability/metrics.ts'
+export {
+  DnsError,
+  nodeDns,
+  nodeDnsDefaults,
+  type Dns,
+  type DnsAddress,
+  type DnsErrorCode,
+  type DnsService,
+  type NodeDnsOptions,
+} from './platform/dns.ts'
+export {
+  FileError,
+  nodeFiles,
+  nodeFilesDefaults,
+  type FileErrorCode,
+  type Files,
+  type NodeFilesOptions,
+} from './platform/files.ts'
 export { pinoLogger, silentLogger, wrapPino, type Logger, type LogLevel } from './platform/log.ts'
 export { memoryStore, type MemoryStoreOptions } from './platform/memory-store.ts'
 export { nodePlatform, type NodePlatformOptions } from './platform/node-platform.ts'
@@ -108,6 +126,33 @@ export { seededRandom } from './platform/random.ts'
 export { StoreError, type StoreErrorCode } from './platform/store-error.ts'
 export type { Store, StoreChange, StoreEntry, StoreRange } from './platform/store.ts'
 export { pool, poolSizeMax, type PoolOptions, type PoolStrategy } from './routing/pool.ts'
+export { reliableConsumer } from './routing/reliable-consumer.ts'
+export {
+  DeliveryFull,
+  DeliveryLost,
+  DeliveryParked,
+  NoConsumer,
+  type ReliableErrorCode,
+} from './routing/reliable-error.ts'
+export {
+  consumerDefaults,
+  producerDefaults,
+  type ConsumerOptions,
+  type ProducerOptions,
+} from './routing/reliable-options.ts'
+export {
+  reliableProducer,
+  type ProducerOwner,
+  type ProducerStatus,
+  type ReliableProducer,
+  type SendOptions,
+} from './routing/reliable-producer.ts'
+export {
+  reliable,
+  type ConsumerCounters,
+  type ParkedMessage,
+  type ReliableMessages,
+} from './routing/reliable-protocol.ts'
 export { child, supervisor, Supervision, type SupervisorOptions } from './supervision/child.ts'
 export {
   createSystem,

@@ -168,6 +168,14 @@ export class LinkTap {
   }
 }
 
+/** Whether an end is of a lane beside the control link: both sides' first word says what the link is for. */
+export function isExtraLane({ spoken: [hello] }: TappedEnd): boolean {
+  if (hello === undefined) return false
+  const text = String.fromCharCode(...hello)
+  // CBOR texts of four characters.
+  return text.includes('ddata') || text.includes('dbulk')
+}
+
 export interface TappedOptions extends Omit<SimulateOptions, 'node' | 'formFirst'> {
   /** Options of each node, asked at each start. */
   readonly node: (name: string, world: World) => SimulatedNodeOptions

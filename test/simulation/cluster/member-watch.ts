@@ -20,16 +20,17 @@ export interface MemberWatchOptions {
   readonly areNamesUnique?: boolean | undefined
 }
 
-/** What one observer last said of a member. */
 /** For so long a refusal may be on its way: meanwhile who sent it may learn of another life. */
 const refusalMs = 3_000
 
+/** What one observer last said of a member. */
 interface Seen {
   /** When that life was taken in. */
-  readonly upAtMs: number
+  readonly joinedAtMs: number
   readonly incarnation: number
   readonly address: string
-  readonly state: 'up' | 'suspect' | 'ended'
+  readonly phase: 'joining' | 'alive' | 'leaving' | 'ended'
+  readonly doubt: 'none' | 'suspected' | 'unreachable'
   readonly reason: string
   /** The step of the run in which that was said. */
   readonly step: number
@@ -39,11 +40,22 @@ interface Seen {
 export interface Told {
   readonly by: string
   readonly atMs: number
-  readonly event: 'up' | 'suspected' | 'recovered' | 'down' | 'left' | 'self-removed'
+  readonly event:
+    | 'joined'
+    | 'up'
+    | 'suspected'
+    | 'unreachable'
+    | 'recovered'
+    | 'leaving'
+    | 'down'
+    | 'left'
+    | 'self-removed'
   readonly name: string
   readonly incarnation: number
   readonly reason: string
 }
+
+const living = ['joining', 'alive', 'leaving'] as const
 
 /** Longer than any silence that a node bears, and than its wait between two dials. */
 const quietMs = 6_000
@@ -57,6 +69,8 @@ export class MemberWatch {
   readonly #watched = new Map<SimulatedNode, ClusterNode>()
   readonly #observers = new Map<string, Observer>()
   readonly #areNamesUnique: boolean
+  /** Who was given up and has not come back yet. */
+  readonly #returns = new Map<string, { readonly over: number; readonly above: number; readonly by: string }>()
   #living = 0
 
   /** Before the nodes are started. */
@@ -83,7 +97,7 @@ export class MemberWatch {
   /** What the nodes say now, for the message of a rule that is broken. */
   views(): string {
     return this.#world.nodes
-      .map((node) => `${node.name}: ${node.isUp ? textOf(node.node.members()) : 'down'}`)
+      .map((node) => `${node.name}: ${node.isUp ? saidBy(node.node) : 'down'}`)
       .join('\n')
   }
 
@@ -124,7 +138,9 @@ export class MemberWatch {
       }
     }
     for (const node of this.#world.nodes) {
-      if (!node.isUp || this.#watched.get(node) === node.node) continue
+      if (!node.isUp) continue
+      this.#judgeReturn(node)
+      if (this.#watched.get(node) === node.node) continue
       this.#watched.set(node, node.node)
       this.#observers.set(node.name, new Observer(this, this.#world, node.node, node.name))
     }
@@ -135,18 +151,31 @@ export class MemberWatch {
     this.#lives.set(`${life.name} ${life.incarnation}`, [...others, life])
   }
 
+  /** Whether `by` has said that this life is over. */
+  hasEnded(by: string, name: string, incarnation: number): boolean {
+    return this.#observers.get(by)?.hasEnded(name, incarnation) ?? false
+  }
+
   /** @internal A node that was refused takes a number above all that the one who refused it has seen. */
-  judgeReturn(name: string, incarnation: number, by: string): void {
+  expectReturn(name: string, incarnation: number, by: string): void {
     if (!this.#areNamesUnique) return
     const refuser = this.#world.nodes.find(
       (node) => node.name === by || by.includes(`//${node.name}:`) || by.includes(node.address),
     )
     const seen = refuser === undefined ? undefined : this.#observers.get(refuser.name)?.seen(name)
+    this.#returns.set(name, { over: incarnation, above: Math.max(incarnation, seen ?? 0), by })
+  }
+
+  /** The life after one that was given up has a number above. */
+  #judgeReturn({ name, node }: SimulatedNode): void {
+    const expected = this.#returns.get(name)
+    if (expected === undefined || node.incarnation === expected.over) return
+    this.#returns.delete(name)
     judge(
       this.#world,
       'comes-back-above-the-highest',
-      seen === undefined || incarnation > seen,
-      `"${name}" was refused by "${refuser?.name}", which has seen it at ${seen}, and comes back as ${incarnation}`,
+      node.incarnation > expected.above,
+      `"${name}" was given up by ${expected.by}, which has seen it at ${expected.above}, and comes back as ${node.incarnation}`,
     )
   }
 
@@ -174,19 +203,34 @@ class Observer {
     this.#world = world
     this.#node = node
     this.#by = by
-    for (const member of node.members()) {
-      if (member.name !== by)
-        this.#seen.set(member.name, { ...member, state: placed(member), reason: '', step: 0, upAtMs: 0 })
+    for (const member of node.status().membership.swim.members) {
+      const { name, incarnation, kind, phase } = member
+      const isEnded = kind === 'down' || kind === 'left'
+      const doubt = kind === 'suspect' ? 'suspected' : kind === 'unreachable' ? 'unreachable' : 'none'
+      const address = node.members().find((viewed) => viewed.name === name)?.address ?? ''
+      const seen = { incarnation, address, doubt, reason: '', step: 0, joinedAtMs: 0 } as const
+      this.#seen.set(name, { ...seen, phase: isEnded ? 'ended' : phase })
     }
     const { events } = node
-    events.on('member-up', (e) => this.#up(e))
-    events.on('member-suspected', (e) => this.#moved('suspected', ['up'], 'suspect', e))
-    events.on('member-recovered', (e) => this.#moved('recovered', ['suspect'], 'up', e))
-    events.on('member-down', (e) => this.#moved('down', ['up', 'suspect'], 'ended', e))
-    events.on('member-left', (e) => this.#moved('left', ['up', 'suspect'], 'ended', e))
+    events.on('member-joined', (e) => this.#joined(e))
+    events.on('member-up', (e) => this.#moved('up', e, ['joining'], undefined, { phase: 'alive' }))
+    events.on('member-leaving', (e) => {
+      this.#moved('leaving', e, ['joining', 'alive'], undefined, { phase: 'leaving' })
+    })
+    events.on('member-suspected', (e) => {
+      this.#moved('suspected', e, living, ['none'], { doubt: 'suspected' })
+    })
+    events.on('member-unreachable', (e) => {
+      this.#moved('unreachable', e, living, ['suspected'], { doubt: 'unreachable' })
+    })
+    events.on('member-recovered', (e) => {
+      this.#moved('recovered', e, living, ['suspected', 'unreachable'], { doubt: 'none' })
+    })
+    events.on('member-down', (e) => this.#moved('down', e, living, undefined, { phase: 'ended' }))
+    events.on('member-left', (e) => this.#moved('left', e, living, undefined, { phase: 'ended' }))
     events.on('self-removed', (e) => {
-      this.#note('self-removed', by, e.incarnation, e.by)
-      watch.judgeReturn(by, e.incarnation, e.by)
+      this.#note('self-removed', by, e.incarnation, `${e.by}: ${e.reason}`)
+      watch.expectReturn(by, e.incarnation, e.by)
       // A new core, which remembers nothing.
       this.#seen = new Map()
     })
@@ -196,7 +240,7 @@ class Observer {
   /** The highest life of that name that it has seen, and had when what it said some seconds ago left it. */
   seen(name: string): number | undefined {
     const seen = this.#seen.get(name)
-    return seen === undefined || this.#world.now() - seen.upAtMs < refusalMs ? undefined : seen.incarnation
+    return seen === undefined || this.#world.now() - seen.joinedAtMs < refusalMs ? undefined : seen.incarnation
   }
 
   #note(event: Told['event'], name: string, incarnation: number, reason = ''): void {
@@ -204,8 +248,16 @@ class Observer {
     this.#world.note(`${event} ${name} ${incarnation} ${reason}`, this.#by)
   }
 
-  #up({ name, incarnation, address }: ClusterEvents['member-up']): void {
-    this.#note('up', name, incarnation)
+  /** Whether this observer has said that the life is over: nothing of it may come back. */
+  hasEnded(name: string, incarnation: number): boolean {
+    const seen = this.#seen.get(name)
+    if (seen === undefined) return false
+    return incarnation < seen.incarnation || (incarnation === seen.incarnation && seen.phase === 'ended')
+  }
+
+  #joined({ name, incarnation, address }: ClusterEvents['member-joined']): void {
+    if (name === this.#by) return
+    this.#note('joined', name, incarnation)
     this.#watch.judge(this.#by, name, incarnation)
     const before = this.#seen.get(name)
     const { step } = this.#world.simulation
@@ -218,8 +270,8 @@ class Observer {
     judge(
       this.#world,
       'events-alternate',
-      before === undefined || before.state === 'ended',
-      `"${this.#by}" says that "${name}" is up, and did not say that its life before (${before?.incarnation}) is over`,
+      before === undefined || before.phase === 'ended',
+      `"${this.#by}" says that "${name}" has joined, and did not say that its life before (${before?.incarnation}) is over`,
     )
     judge(
       this.#world,
@@ -228,42 +280,52 @@ class Observer {
       before?.reason !== 'replaced' || before.step !== step || before.address === address,
       `"${this.#by}" let "${name}" at ${address} replace the one at ${before?.address}, which was not down`,
     )
-    this.#seen.set(name, { incarnation, address, state: 'up', reason: '', step, upAtMs: this.#world.now() })
+    const joinedAtMs = this.#world.now()
+    this.#seen.set(name, {
+      incarnation,
+      address,
+      phase: 'joining',
+      doubt: 'none',
+      reason: '',
+      step,
+      joinedAtMs,
+    })
   }
 
   #moved(
     event: Told['event'],
-    from: readonly Seen['state'][],
-    to: Seen['state'],
     told: { readonly name: string; readonly incarnation: number; readonly reason?: string },
+    phases: readonly Seen['phase'][],
+    doubts: readonly Seen['doubt'][] | undefined,
+    change: Partial<Pick<Seen, 'phase' | 'doubt'>>,
   ): void {
     const { name, incarnation, reason } = told
+    // What a node says of itself its view shows.
+    if (name === this.#by) return
     this.#note(event, name, incarnation, reason)
     const before = this.#seen.get(name)
     judge(
       this.#world,
       'events-alternate',
-      before !== undefined && before.incarnation === incarnation && from.includes(before.state),
-      `"${this.#by}" says ${event} of "${name}" ${incarnation}, which was ${before?.state} at ${before?.incarnation}`,
+      before !== undefined &&
+        before.incarnation === incarnation &&
+        phases.includes(before.phase) &&
+        (doubts === undefined || doubts.includes(before.doubt)),
+      `"${this.#by}" says ${event} of "${name}" ${incarnation}, which was ${before?.phase} (${before?.doubt}) at ` +
+        `${before?.incarnation}`,
     )
-    this.#seen.set(name, {
-      incarnation,
-      address: before?.address ?? '',
-      state: to,
-      reason: reason ?? '',
-      step: this.#world.simulation.step,
-      upAtMs: before?.upAtMs ?? 0,
-    })
+    if (before === undefined) return
+    this.#seen.set(name, { ...before, ...change, reason: reason ?? '', step: this.#world.simulation.step })
   }
 
   #fits(view: View): void {
     const said = [...this.#seen]
-      .filter(([, { state }]) => state !== 'ended')
-      .map(([name, { incarnation, state }]) => `${name} ${incarnation} ${state}`)
+      .filter(([, { phase }]) => phase !== 'ended')
+      .map(([name, seen]) => `${name} ${seen.incarnation} ${statusSaid(seen)}`)
       .sort()
     const viewed = view.members
       .filter(({ name }) => name !== this.#by)
-      .map((member) => `${member.name} ${member.incarnation} ${placed(member)}`)
+      .map((member) => `${member.name} ${member.incarnation} ${member.status}`)
       .sort()
     judge(
       this.#world,
@@ -275,7 +337,7 @@ class Observer {
     judge(
       this.#world,
       'self-in-view',
-      self === undefined || (self.incarnation === this.#node.incarnation && self.status === 'alive'),
+      self === undefined || (self.incarnation === this.#node.incarnation && self.status !== 'suspect'),
       `"${this.#by}" is ${this.#node.incarnation}, and its view says ${JSON.stringify(self)}`,
     )
   }
@@ -286,12 +348,23 @@ export function judge(world: World, rule: string, holds: boolean, message: strin
   if (!holds) world.simulation.fail(rule, message)
 }
 
-function placed({ status }: Member): Seen['state'] {
-  return status === 'alive' ? 'up' : status === 'suspect' ? 'suspect' : 'ended'
+/** Only who owns places becomes `suspect` by a doubt. */
+function statusSaid({ phase, doubt }: Seen): Member['status'] {
+  if (phase === 'ended') return 'down'
+  return phase === 'alive' && doubt !== 'none' ? 'suspect' : phase
 }
 
 function textOf(members: readonly Member[]): string {
   return members.map(({ name, incarnation, status }) => `${name} ${incarnation} ${status}`).join(', ')
+}
+
+/** Its view; what it waits for, while it takes no part; what its downing is about to do. */
+function saidBy(node: ClusterNode): string {
+  const { bootstrap, downing, links } = node.status().membership
+  const waits = bootstrap.phase === 'alive' ? '' : `; ${bootstrap.summary}`
+  const linked = links.peers.filter(({ linkId }) => linkId !== undefined).map(({ name }) => name)
+  const decides = downing.phase === 'calm' ? '' : `; downing is ${downing.phase}`
+  return `${textOf(node.members())}; linked with ${linked.join(' ')}${waits}${decides}`
 }
 
 function livingIn(node: SimulatedNode | undefined): number {

@@ -3,7 +3,7 @@
  * whoever finds itself behind another spelling of its own address drops it.
  */
 import type { World } from '@understudy/cluster/simulation'
-import type { LinkTap, TappedEnd } from '../cluster/link-tap.ts'
+import { isExtraLane, type LinkTap, type TappedEnd } from '../cluster/link-tap.ts'
 import { judge, MemberWatch } from '../cluster/member-watch.ts'
 import { askWho } from '../cluster/who.ts'
 
@@ -56,7 +56,7 @@ export async function settle(world: World, tap: LinkTap, own: readonly string[])
   await world.sleep(doubleMsMax + 5_500)
   for (const node of world.nodes) {
     for (const other of world.nodes) if (node !== other) checkOneLink(world, tap, node.name, other.name)
-    const { seeds } = node.node.status().membership
+    const seeds = node.node.status().membership.links.dials
     world.check(
       'own-address-dropped',
       node.name !== 'a' || !seeds.some(({ address }) => own.includes(address)),
@@ -117,6 +117,7 @@ function checkOneLink(world: World, tap: LinkTap, from: string, to: string): voi
   )
 }
 
-function isUsed({ establishedAtMs }: TappedEnd): boolean {
-  return establishedAtMs !== undefined
+/** A control link after its handshake: lanes come and go with it. */
+function isUsed(end: TappedEnd): boolean {
+  return end.establishedAtMs !== undefined && !isExtraLane(end)
 }

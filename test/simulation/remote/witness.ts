@@ -59,6 +59,8 @@ export interface DeadLetterSeen {
 
 /** Time that passes between an instant and its timer's slot, in milliseconds. */
 const wheelSlotMs = 10
+/** Two probe periods of a node that trusts itself as little as can be, with what a suspicion adds. */
+const undoubtedMs = 5_000
 
 export class Witness {
   readonly boots: Boot[] = []
@@ -74,6 +76,8 @@ export class Witness {
   readonly #counts = new Map<string, number>()
   #askNumber = 0
   #isCalm = false
+  /** When anybody last doubted anybody, or gave somebody up. */
+  #doubtedAtMs = Number.NEGATIVE_INFINITY
   onDeadLetter: ((seen: DeadLetterSeen) => void) | undefined
 
   /** `tags`: those that the scenario declares. */
@@ -286,6 +290,7 @@ export class Witness {
   }
 
   #calm(boot: Boot, what: string): void {
+    this.#doubtedAtMs = this.world.now()
     if (this.#isCalm)
       this.broken('calm-stays-calm', `"${boot.node}" ${what}, although nothing is wrong any more`)
   }
@@ -304,10 +309,12 @@ export class Witness {
     const untilMs = world.now() + formedMs
     let failure = ''
     for (;;) {
-      await world.until('cluster-formed', () => this.#isFormed(), {
-        withinMs: untilMs - world.now(),
-        everyMs: 50,
-      })
+      // A probe that was under way when the faults ended may still come to nothing.
+      await world.until(
+        'cluster-formed',
+        () => this.#isFormed() && world.now() >= this.#doubtedAtMs + undoubtedMs,
+        { withinMs: untilMs - world.now(), everyMs: 50 },
+      )
       failure = await this.#greetAll(greet)
       if (failure === '' && this.#isFormed()) break
       world.check('all-pairs-answer', world.now() < untilMs, `${formedMs} ms after the heal: ${failure}`)

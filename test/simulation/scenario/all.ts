@@ -1,6 +1,7 @@
 /** All scenarios, in the order in which they are listed and run. */
 import type { Scenario } from '../scenario.ts'
 import { handshakeScenarios } from './handshake.ts'
+import { reliableScenarios } from './reliable.ts'
 import { remoteScenarios } from './remote.ts'
 import { membershipScenarios } from './membership.ts'
 import { ringScenarios } from './ring.ts'
@@ -14,6 +15,7 @@ export const scenarios: readonly Scenario[] = [
   ...membershipScenarios,
   ...ringScenarios,
   ...remoteScenarios,
+  ...reliableScenarios,
   ...wrongLockScenarios,
   ...wrongRegisterScenarios,
 ]

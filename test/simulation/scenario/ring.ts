@@ -52,8 +52,8 @@ class RingWatch {
   }
 
   #judge({ name, node }: SimulatedNode): void {
-    const members = node.members()
-    if (members.length === 0) return
+    // Who joins, or leaves, has no places.
+    const members = node.members().filter(({ status }) => status === 'alive' || status === 'suspect')
     const owners = keys.map((key) => node.ownerOf(Counter, key) ?? '-')
     const shares = node.shares()
     const text = `${owners.join(' ')} ${[...shares].map(([who, share]) => `${who}=${share}`).join(' ')}`

@@ -8,14 +8,15 @@ import {
   nodePlatform,
   type ActorRef,
   type ActorSystem,
+  type Definition,
   type EventStream,
   type MessageDefs,
   type Protocol,
   type ShutdownReport,
+  type Store,
   type SystemStatus,
 } from '@understudy/runtime'
 import {
-  CoreShell,
   eventStream,
   LogThrottle,
   PathRef,
@@ -25,41 +26,35 @@ import {
   type Ref,
 } from '@understudy/runtime/internal'
 import { EntityRegion } from '../entity/entity-region.ts'
-import type { MembershipEffect, MembershipInput, MembershipStatus } from '../membership/membership.ts'
-import { StaticMembershipCore } from '../membership/static-core.ts'
-import { makeView, type Member, type View } from '../membership/view.ts'
+import type { MembershipStatus } from '../membership/membership.ts'
+import { isLiving, makeView, ownsPlaces, type Member, type View } from '../membership/view.ts'
 import { HashRing } from '../placement/hash-ring.ts'
 import { GoneRef } from '../remote/gone-ref.ts'
-import type { PeerSession, SessionHost } from '../remote/peer-session.ts'
+import type { PeerSession } from '../remote/peer-session.ts'
 import { RemoteHub } from '../remote/remote-hub.ts'
 import { RemoteRef } from '../remote/remote-ref.ts'
+import type { SessionHost } from '../remote/session-host.ts'
+import { Spawner, spawnError, spawnerPath, startSpawner, type SpawnedParts } from '../remote/spawner.ts'
 import { WireRegistry } from '../remote/wire-registry.ts'
 import type { NodeAddress } from '../transport/address.ts'
-import { webSocketTransport } from '../transport/server.ts'
+import type { HandshakeHello } from '../transport/handshake.ts'
+import { webSocketTransport, type WebSocketTransport } from '../transport/server.ts'
 import type { Listener, Transport } from '../transport/transport.ts'
-import type { Hello } from '../wire/handshake-message.ts'
+import { joinJudge } from '../wire/join-policy.ts'
 import type { KnownNode } from '../wire/refusal.ts'
+import { secretRing, type Secret, type SecretRing } from '../wire/secret-ring.ts'
 import type { Recipient } from '../wire/wire-protocol.ts'
-import { PeerLinks } from './peer-links.ts'
+import { wireVersion } from '../wire/wire-version.ts'
+import type { ClusterEvents } from './cluster-event.ts'
+import { atMostUntil, whenAllKnow, whenAnswered, type DrainHost } from './drain.ts'
+import { nextIncarnation, storedIncarnation, storeIncarnation } from './life.ts'
+import { NodeMembership } from './node-membership.ts'
 import { checkNodeOptions, nodeDefaults, type CheckedNodeOptions, type NodeOptions } from './node-options.ts'
+import { PeerLinks } from './peer-links.ts'
+import { startSteward, Steward } from './steward.ts'
 
-/** Versions of the wire format that this build speaks. */
-const wireVersions = Object.freeze({ versionMin: 1, versionMax: 1 })
-
-/** What happens among the nodes, as past-tense facts. */
-export interface ClusterEvents {
-  'member-up': { readonly name: string; readonly incarnation: number; readonly address: string }
-  /** It may be dead; it keeps its keys until it is down or has recovered. */
-  'member-suspected': { readonly name: string; readonly incarnation: number; readonly reason: string }
-  'member-recovered': { readonly name: string; readonly incarnation: number }
-  'member-down': { readonly name: string; readonly incarnation: number; readonly reason: string }
-  'member-left': { readonly name: string; readonly incarnation: number }
-  'view-changed': { readonly view: View }
-  /** The others had given this node up; it came back as a new incarnation. */
-  'self-removed': { readonly by: string; readonly incarnation: number }
-  /** A peer was turned away, or broke the protocol. */
-  'peer-refused': { readonly code: string; readonly reason: string; readonly remoteAddress: string }
-}
+/** How often traffic on a link is told to the membership, at most. */
+const activeEveryMs = 1_000
 
 /** One node as plain JSON. */
 export interface NodeStatus {
@@ -98,7 +93,27 @@ export interface ClusterNode extends AsyncDisposable {
   /** An unbound ref to whoever lives at `path` on node `name`. */
   readonly ref: <M extends MessageDefs>(protocol: Protocol<M>, name: string, path: string) => ActorRef<M>
   readonly status: () => NodeStatus
-  /** Says good-bye to the others, then shuts the system down. */
+  /**
+   * Starts an actor on node `name`, which must have `definition` among its `spawnable` ones; only its name is sent, and the
+   * input, which its schema must take. It is kept there as any transient actor, until that node ends.
+   *
+   * @throws {ActorError} (as a rejection) CLUSTER_SPAWN_REFUSED, and whatever an ask may meet
+   */
+  readonly spawn: <M extends MessageDefs, I>(
+    node: string,
+    name: string,
+    definition: Definition<M, I>,
+    ...input: void extends I ? [] : [input: I]
+  ) => Promise<ActorRef<M>>
+  /** From the next handshake on; links that stand are not touched. See docs/guides/security.md for the three steps. */
+  readonly useSecret: (secret: Secret) => void
+  /** Takes new TLS material for new connections; links that stand are not touched. @throws {TransportError} (as a
+   * rejection) CLUSTER_BAD_TLS: the old material stays in use */
+  readonly reloadTls: () => Promise<void>
+  /**
+   * Leaves in good order: takes no new work, hands over what it has, says good-bye, and shuts the system down. Nothing
+   * that others wait for is lost, as long as it can be done within `drainMs`.
+   */
   readonly shutdown: (reason?: string) => Promise<ShutdownReport>
 }
 
@@ -122,7 +137,8 @@ export async function startNode(options: NodeOptions): Promise<ClusterNode> {
   const { store } = data
   if (store !== undefined) system.coordinatedShutdown.add('close', 'data', () => store.close())
   try {
-    const node = new ClusterNodeImpl(system, options, checked)
+    const stored = await storedIncarnation(data.store)
+    const node = new ClusterNodeImpl(system, options, checked, data.store, stored)
     await node.listen()
     return node
   } catch (error) {
@@ -159,23 +175,36 @@ class ClusterNodeImpl implements ClusterNode {
   readonly #refused = new Map<string, number>()
   readonly #throttle = new LogThrottle({ first: 1, windowMs: 60_000 })
   #waiters: Waiter[] = []
-  #membership: CoreShell<MembershipInput, MembershipEffect, MembershipStatus> | undefined
-  #core: StaticMembershipCore | undefined
+  readonly #membership: NodeMembership
+  readonly #store: Store | undefined
+  /** Ends what others have started here. */
+  readonly #restartSpawned: () => void
+  #secrets: SecretRing | undefined
   #listener: Listener | undefined
   #incarnation: number
   /** The highest life of this node's name that somebody who may say so has seen. */
   #highestSeen = 0
   #view: View
+  /** When the end of this node waits for nobody any more. */
+  #drainUntilMs = Number.POSITIVE_INFINITY
   #closing = false
 
-  constructor(system: InternalSystem, options: NodeOptions, checked: CheckedNodeOptions) {
+  constructor(
+    system: InternalSystem,
+    options: NodeOptions,
+    checked: CheckedNodeOptions,
+    store: Store | undefined,
+    stored: number,
+  ) {
     const { kernel } = system
     this.name = options.name
     this.system = system
     this.#options = options
     this.#checked = checked
     this.#kernel = kernel
-    this.#incarnation = newIncarnation(kernel.clock.wallMs(), kernel.platform.secureBytes(2))
+    this.#incarnation = nextIncarnation(kernel.platform, stored)
+    this.#store = store
+    this.#secrets = checked.secrets
     kernel.nodeName = options.name
     kernel.nodeIncarnation = this.#incarnation
     this.events = eventStream<ClusterEvents>(kernel.log)
@@ -183,13 +212,19 @@ class ClusterNodeImpl implements ClusterNode {
       options.transport ??
       webSocketTransport({
         http: options.http,
+        webSocket: options.webSocket,
+        tls: options.tls,
+        ...options.admission,
         frameBytesMax: options.frameBytesMax,
         outboundBytesMax: options.outboundBytesMax,
         establishTimeoutMs: (options.handshakeTimeoutMs ?? nodeDefaults.handshakeTimeoutMs) + 1_000,
         onHttpError: (error) => kernel.log.error({ err: error }, 'the http handler failed'),
       })
     const definitions = checked.entities.map((kind) => kind.definition)
-    this.#registry = new WireRegistry(kernel, [...definitions, ...(options.actors ?? [])])
+    const others = [...(options.actors ?? []), ...(options.spawnable ?? [])]
+    this.#registry = new WireRegistry(kernel, [...definitions, ...others])
+    this.#registry.learn(Steward)
+    this.#registry.learn(Spawner)
     for (const { name, protocol } of definitions) this.#entityNames.set(protocol.name, name)
     this.#hub = new RemoteHub({
       kernel,
@@ -201,9 +236,15 @@ class ClusterNodeImpl implements ClusterNode {
     this.#view = makeView([])
     this.#region = new EntityRegion(system, this.#hub, checked.entities, ringOf(this.#view))
     this.#links = this.#makeLinks()
+    this.#membership = this.#makeMembership()
+    startSteward(system, (name, incarnation) => this.#seenAs(name, incarnation))
+    this.#restartSpawned = startSpawner(system, options.spawnable ?? [])
     system.remoteRef = (path, protocol) => this.#refFromPath(path, protocol)
     const { coordinatedShutdown } = system
-    coordinatedShutdown.add('stop-intake', 'goodbye', () => this.#leave())
+    coordinatedShutdown.add('stop-intake', 'drain', () => this.#stopIntake())
+    coordinatedShutdown.add('hand-over', 'entities', () => this.#handOver())
+    coordinatedShutdown.add('drain', 'answers', () => this.#answerAll())
+    coordinatedShutdown.add('flush', 'goodbye', () => this.#sayGoodbye())
     coordinatedShutdown.add('close', 'links', () => this.#close())
   }
 
@@ -217,6 +258,7 @@ class ClusterNodeImpl implements ClusterNode {
 
   /** Opens the port and begins to look for the others. */
   async listen(): Promise<void> {
+    await storeIncarnation(this.#store, this.#incarnation)
     const listener = await this.#transport.listen(this.#checked.listen, this.#links.accept, {
       onRefused: ({ reason, remoteAddress }) => {
         this.#count('CLUSTER_NOT_A_NODE', `A connection was turned away: ${reason}`, remoteAddress)
@@ -227,7 +269,7 @@ class ClusterNodeImpl implements ClusterNode {
       throw new ActorError('RUNTIME_STOPPED', `Cannot start node "${this.name}": it was shut down meanwhile`)
     }
     this.#listener = listener
-    this.#startMembership()
+    this.#membership.start()
   }
 
   // ---- For users -----------------------------------------------------------------------------------------------
@@ -294,8 +336,47 @@ class ClusterNodeImpl implements ClusterNode {
     return this.#refAt(name, path, protocol) as unknown as ActorRef<M>
   }
 
+  async spawn<M extends MessageDefs, I>(
+    node: string,
+    name: string,
+    definition: Definition<M, I>,
+    ...input: void extends I ? [] : [input: I]
+  ): Promise<ActorRef<M>> {
+    this.#registry.learn(definition.protocol)
+    const spawner = this.#refAt(node, spawnerPath, Spawner)
+    const request = { type: 'spawn', definition: definition.name, name, input: input[0] }
+    try {
+      const parts = (await spawner.ask(request)) as SpawnedParts
+      const { path, uid, incarnation } = parts
+      return this.#hub.refFromParts([
+        node,
+        incarnation,
+        path,
+        uid,
+        definition.protocol.name,
+      ]) as unknown as ActorRef<M>
+    } catch (error) {
+      throw spawnError(error, node, definition.name, name)
+    }
+  }
+
+  useSecret(secret: Secret): void {
+    this.#secrets = secretRing(secret)
+  }
+
+  async reloadTls(): Promise<void> {
+    const { reloadTls } = this.#transport as Partial<WebSocketTransport>
+    if (reloadTls === undefined) {
+      throw new ActorError('RUNTIME_ILLEGAL_CALL', `Node "${this.name}" has a transport without TLS`)
+    }
+    await reloadTls()
+  }
+
   status(): NodeStatus {
-    const membership = this.#membership?.status() ?? this.#requireCore().status()
+    const membership = this.#membership.status()
+    if (membership === undefined) {
+      throw new ActorError('RUNTIME_STOPPED', `Node "${this.name}" does not listen yet`)
+    }
     return {
       name: this.name,
       incarnation: this.#incarnation,
@@ -353,109 +434,39 @@ class ClusterNodeImpl implements ClusterNode {
 
   // ---- Membership ----------------------------------------------------------------------------------------------
 
-  #requireCore(): StaticMembershipCore {
-    if (this.#core === undefined)
-      throw new ActorError('RUNTIME_STOPPED', `Node "${this.name}" does not listen yet`)
-    return this.#core
-  }
-
-  #startMembership(): void {
-    const { clock, random } = this.#kernel
-    const options = this.#options
-    const core = new StaticMembershipCore({
-      self: {
-        name: this.name,
-        incarnation: this.#incarnation,
-        address: this.address as NodeAddress,
-        weight: this.#checked.weight,
-        zone: options.zone,
-      },
+  #makeMembership(): NodeMembership {
+    const { discovery, downingLease, membership, downing, expect, zone } = this.#options
+    const { random } = this.#kernel
+    return new NodeMembership({
+      system: this.system,
+      hub: this.#hub,
+      links: this.#links,
+      events: this.events,
       seeds: this.#checked.seeds,
-      random: random.fork(`membership/${this.#incarnation}`),
-      heartbeatIntervalMs: options.heartbeatIntervalMs,
-      deadlineMs: options.deadlineMs,
+      discovery: discovery === undefined ? [] : [discovery].flat(),
+      lease: downingLease,
+      options: () => ({
+        self: {
+          name: this.name,
+          incarnation: this.#incarnation,
+          address: this.address as NodeAddress,
+          weight: this.#checked.weight,
+          ...(zone === undefined ? {} : { zone }),
+          roles: this.#checked.roles,
+          version: this.#options.version ?? '',
+        },
+        random: random.fork(`membership/${this.#incarnation}`),
+        detection: membership ?? this.#checked.preset,
+        downing,
+        expect,
+      }),
+      useView: (view) => this.#useView(view),
+      badGossip: (linkId, problem) => {
+        const session = this.#links.session(linkId)
+        if (session !== undefined) this.#badFrame(session, 'bad-gossip', problem)
+      },
+      renew: (by, reason) => this.#renew(by, reason),
     })
-    this.#core = core
-    this.#membership = new CoreShell<MembershipInput, MembershipEffect, MembershipStatus>({
-      core,
-      clock,
-      tick: { type: 'tick' },
-      carryOut: (effect) => this.#carryOut(effect),
-    })
-    this.#useView(core.view())
-    this.#membership.step({ type: 'started' })
-  }
-
-  #carryOut(effect: MembershipEffect): void {
-    const { log, metrics } = { log: this.#kernel.log, metrics: this.system.metrics }
-    switch (effect.type) {
-      case 'dial':
-        void this.#links.dial(effect.address)
-        return
-      case 'close-link':
-        this.#links.close(effect.linkId, effect.code)
-        return
-      case 'send-heartbeat':
-        this.#links.session(effect.linkId)?.heartbeat(effect.sequence, effect.kind)
-        return
-      case 'send-goodbye':
-        this.#links.session(effect.linkId)?.goodbye('the node leaves')
-        return
-      case 'use-link': {
-        const session = this.#links.session(effect.linkId)
-        if (session !== undefined) this.#hub.use(session)
-        return
-      }
-      case 'lost-link': {
-        const session = this.#hub.session(effect.name)
-        this.#hub.lost(effect.name)
-        session?.close(`the link to node "${effect.name}" was lost`)
-        return
-      }
-      case 'member-up': {
-        const { name, incarnation, address } = effect.member
-        log.info({ node: this.name, member: name, incarnation, address }, `member "${name}" is up`)
-        this.events.emit('member-up', { name, incarnation, address })
-        return
-      }
-      case 'member-suspected': {
-        const { name, incarnation, reason } = effect
-        log.warn(
-          { node: this.name, member: name, incarnation, reason },
-          `member "${name}" may be down: ${reason}`,
-        )
-        this.events.emit('member-suspected', { name, incarnation, reason })
-        return
-      }
-      case 'member-recovered':
-        log.info({ node: this.name, member: effect.name }, `member "${effect.name}" is back`)
-        this.events.emit('member-recovered', effect)
-        return
-      case 'member-down': {
-        const { name, incarnation, reason } = effect
-        log.warn(
-          { node: this.name, member: name, incarnation, reason },
-          `member "${name}" is down: ${reason}`,
-        )
-        metrics.counter('understudy_members_down_total', { reason }).add()
-        this.#hub.memberGone(name, incarnation)
-        this.events.emit('member-down', { name, incarnation, reason })
-        return
-      }
-      case 'member-left':
-        log.info({ node: this.name, member: effect.name }, `member "${effect.name}" has left`)
-        this.#hub.memberGone(effect.name, effect.incarnation)
-        this.events.emit('member-left', effect)
-        return
-      case 'self-removed':
-        this.#rejoin(effect.by)
-        return
-      case 'view-changed':
-        this.#useView(effect.view)
-        return
-      default:
-        effect satisfies never
-    }
   }
 
   #useView(view: View): void {
@@ -473,50 +484,55 @@ class ClusterNodeImpl implements ClusterNode {
   }
 
   #memberStatus(name: string): { readonly status: string; readonly incarnation: number } | undefined {
-    const living = this.#view.members.find((member) => member.name === name)
-    return living ?? this.#core?.status().members.find((member) => member.name === name)
+    return this.#view.members.find((member) => member.name === name) ?? this.#membership.known(name)
   }
 
-  /** The others gave this life up: its actors end, and it comes back as another. */
-  #rejoin(by: string): void {
-    if (this.#closing) return
+  #seenAs(name: string, incarnation: number): Member['status'] | 'unknown' {
+    const known = this.#membership.known(name)
+    return known !== undefined && known.incarnation === incarnation ? known.status : 'unknown'
+  }
+
+  /** The others gave this life up, or its side of a split lost: its actors end, and it comes back as another. */
+  async #renew(by: string, reason: string): Promise<void> {
     const previous = this.#incarnation
-    this.#membership?.close()
     this.#links.renew('CLUSTER_NODE_LEFT')
-    const { clock, log } = this.#kernel
-    this.#incarnation = Math.max(
-      previous + 1,
-      this.#highestSeen + 1,
-      newIncarnation(clock.wallMs(), this.#kernel.platform.secureBytes(2)),
-    )
-    this.#kernel.nodeIncarnation = this.#incarnation
-    log.error(
-      { node: this.name, by, incarnation: this.#incarnation },
-      `node "${this.name}" was given up by ${by}: it ends its actors and rejoins as incarnation ${this.#incarnation}`,
-    )
+    const { log, platform } = this.#kernel
+    if (this.#options.onRemoved === 'exit') {
+      log.fatal({ node: this.name, by, reason }, `node "${this.name}" was given up by ${by}, and ends`)
+      await this.shutdown(`this node was given up by ${by}: ${reason}`)
+      platform.host.exit(1)
+      throw new ActorError('RUNTIME_STOPPED', `Node "${this.name}" has ended: "onRemoved" is "exit"`)
+    }
     this.#hub.reset()
     this.#region.restart()
     this.system.restartUser()
-    this.events.emit('self-removed', { by, incarnation: this.#incarnation })
-    this.#startMembership()
+    this.#restartSpawned()
+    this.#incarnation = nextIncarnation(platform, Math.max(previous, this.#highestSeen))
+    this.#kernel.nodeIncarnation = this.#incarnation
+    log.error(
+      { node: this.name, by, reason, incarnation: this.#incarnation },
+      `node "${this.name}" was given up by ${by} (${reason}): it ends its actors and rejoins as incarnation ${this.#incarnation}`,
+    )
+    await storeIncarnation(this.#store, this.#incarnation)
   }
 
   // ---- Links ---------------------------------------------------------------------------------------------------
 
-  #hello(): Omit<Hello, 'type'> {
-    const { cluster = nodeDefaults.cluster, secret, zone } = this.#options
-    const { weight } = this.#checked
+  #hello(): HandshakeHello {
+    const { cluster = nodeDefaults.cluster, zone, version = '' } = this.#options
+    const { weight, roles } = this.#checked
     return {
-      ...wireVersions,
+      ...wireVersion,
       cluster,
       node: this.name,
       incarnation: this.#incarnation,
       address: this.address,
-      features: [],
+      features: ['lanes'],
       nonce: this.#kernel.platform.secureBytes(32),
-      authenticated: secret !== undefined,
       weight,
       zone,
+      roles,
+      appVersion: version,
     }
   }
 
@@ -525,35 +541,33 @@ class ClusterNodeImpl implements ClusterNode {
    * membership to judge: after a partition both sides have given each other up, and who yields is decided there.
    */
   #known(name: string): KnownNode | undefined {
-    const member = this.#core?.status().members.find((other) => other.name === name)
+    const member = this.#membership.known(name)
     if (member === undefined) return undefined
     const { address, incarnation, status } = member
-    return {
-      incarnation,
-      address,
-      down: status === 'down' || status === 'left',
-      mayReturn: status === 'down',
-    }
+    return { incarnation, address, down: !isLiving(status), mayReturn: status === 'down' }
   }
 
   #makeLinks(): PeerLinks {
     const options = this.#options
+    const { admit } = options
     return new PeerLinks({
       kernel: this.#kernel,
       transport: this.#transport,
       session: this.#makeSessionHost(),
       hello: () => this.#hello(),
       known: (name) => this.#known(name),
-      secret: options.secret,
+      secrets: () => this.#secrets,
+      authenticationRequired: this.#checked.authenticationRequired,
+      admits: admit === undefined ? undefined : joinJudge(admit),
       handshakeTimeoutMs: options.handshakeTimeoutMs ?? nodeDefaults.handshakeTimeoutMs,
       frameBytesMax: options.frameBytesMax ?? nodeDefaults.frameBytesMax,
       outboundBytesMax: options.outboundBytesMax ?? nodeDefaults.outboundBytesMax,
-      step: (input) => this.#membership?.step(input),
+      step: (input) => this.#membership.step(input),
       refused: (code, reason, remoteAddress) => this.#count(code, reason, remoteAddress),
       higherSeen: (incarnation, by, isTold) => {
         // Somebody has seen a higher life of this name, such as after the wall clock was set back.
         this.#highestSeen = Math.max(this.#highestSeen, incarnation)
-        if (!isTold) this.#rejoin(by)
+        if (!isTold) this.#membership.removed(by, 'a later life of this name was seen')
       },
     })
   }
@@ -578,17 +592,19 @@ class ClusterNodeImpl implements ClusterNode {
       takes: (recipient) =>
         recipient.kind === 'entity' ? this.#region.has(recipient.name) : this.#find(recipient) !== undefined,
       resolveRef: (parts) => this.#hub.refFromParts(parts),
+      // Nobody here asks any more; who speaks version 1 of the wire, or looks whether a link is read, gets its answer.
       heartbeat: (session, sequence, kind) => {
-        this.#membership?.step({ type: 'heartbeat-received', linkId: session.linkId, sequence, kind })
+        if (kind === 'ping') session.heartbeat(sequence, 'pong')
       },
-      goodbye: (session) => this.#membership?.step({ type: 'goodbye-received', linkId: session.linkId }),
+      goodbye: (session) => this.#membership.step({ type: 'goodbye-received', linkId: session.linkId }),
+      gossip: (session, payload) => {
+        this.#membership.step({ type: 'gossip-received', linkId: session.linkId, payload })
+      },
+      chosen: (session) => this.#membership.step({ type: 'chosen-received', linkId: session.linkId }),
+      wantLane: (session, lane) => this.#links.dialLane(session, lane),
       terminated: (session, watchId, reason) => this.#hub.terminated(session, watchId, reason),
-      fault: (session, code, message) => {
-        const text = `Node "${session.name}" sent a frame that cannot be read (${code}): ${message}`
-        this.#count('CLUSTER_BAD_FRAME', text, session.link.remoteAddress)
-        session.close(`the link to node "${session.name}" was closed (CLUSTER_BAD_FRAME)`)
-        session.link.close('CLUSTER_BAD_FRAME')
-      },
+      watched: (session, watchId, uid, path) => this.#hub.watched(session, watchId, uid, path),
+      fault: (session, code, message) => this.#badFrame(session, code, message),
       complain: (session, code, message) => {
         this.#writeOnce(
           `${code} from node "${session.name}"`,
@@ -604,13 +620,19 @@ class ClusterNodeImpl implements ClusterNode {
     }
   }
 
-  /** Any frame is a sign of life: heartbeats may queue behind the peer's own data. Once a heartbeat is enough. */
+  #badFrame(session: PeerSession, code: string, message: string): void {
+    const text = `Node "${session.name}" sent a frame that cannot be read (${code}): ${message}`
+    this.#count('CLUSTER_BAD_FRAME', text, session.link.remoteAddress)
+    session.close(`the link to node "${session.name}" was closed (CLUSTER_BAD_FRAME)`)
+    session.closeLinks('CLUSTER_BAD_FRAME')
+  }
+
+  /** Traffic keeps a link that is there on demand. Once a second is enough. */
   #active(session: PeerSession): void {
     const nowMs = this.#kernel.clock.monotonicMs()
-    if (nowMs - session.activeAtMs < (this.#options.heartbeatIntervalMs ?? nodeDefaults.heartbeatIntervalMs))
-      return
+    if (nowMs - session.activeAtMs < activeEveryMs) return
     session.activeAtMs = nowMs
-    this.#membership?.step({ type: 'link-active', linkId: session.linkId })
+    this.#membership.step({ type: 'link-active', linkId: session.linkId })
   }
 
   #resolve(recipient: Recipient): Cell | undefined {
@@ -646,13 +668,49 @@ class ClusterNodeImpl implements ClusterNode {
 
   // ---- The end -------------------------------------------------------------------------------------------------
 
-  #leave(): void {
-    this.#membership?.step({ type: 'leave' })
+  /** Nobody sends new work here any more, once this has resolved. */
+  async #stopIntake(): Promise<void> {
+    this.#drainUntilMs = this.#kernel.clock.monotonicMs() + (this.#options.drainMs ?? nodeDefaults.drainMs)
+    // Who was given up gets no work, and has nothing to say.
+    if (this.#membership.isRemoved) return
+    this.#membership.step({ type: 'drain' })
+    const ignorant = await whenAllKnow(this.#drainHost(), this.#drainUntilMs)
+    if (ignorant.length === 0) return
+    this.#kernel.log.warn(
+      { node: this.name, ignorant },
+      `${ignorant.join(', ')} have not confirmed that this node leaves: some of what they send to it may be lost`,
+    )
+  }
+
+  async #handOver(): Promise<void> {
+    // Whatever they have not begun has its successor elsewhere by now.
+    if (this.#membership.isRemoved) this.#region.restart()
+    else await atMostUntil(this.#kernel, this.#region.whenEmpty(), this.#drainUntilMs)
+  }
+
+  async #answerAll(): Promise<void> {
+    await whenAnswered(this.#drainHost(), this.#drainUntilMs)
+  }
+
+  async #sayGoodbye(): Promise<void> {
+    const sessions = this.#links.sessions()
+    this.#membership.step({ type: 'leave' })
+    await Promise.all(sessions.map((session) => session.whenSent()))
+  }
+
+  #drainHost(): DrainHost {
+    return {
+      kernel: this.#kernel,
+      hub: this.#hub,
+      view: () => this.#view,
+      self: () => ({ name: this.name, incarnation: this.#incarnation }),
+      sessions: () => this.#links.sessions(),
+    }
   }
 
   async #close(): Promise<void> {
     this.#closing = true
-    this.#membership?.close()
+    this.#membership.close()
     for (const waiter of this.#waiters.splice(0)) waiter.reject(this.#stopped(waiter.count))
     const ended = this.#links.end('CLUSTER_NODE_LEFT')
     await this.#listener?.close()
@@ -660,15 +718,6 @@ class ClusterNodeImpl implements ClusterNode {
   }
 }
 
-/**
- * Grows with the wall clock, and differs (but for one in 1,024) between two starts at the same time of day: a clock that
- * stands still, a snapshot that is run twice. Else refs to actors of one life would lead to those of the other.
- */
-function newIncarnation(wallMs: number, chance: Uint8Array): number {
-  const [high = 0, low = 0] = chance
-  return Math.max(1, Math.floor(wallMs)) * 1_024 + (((high << 8) | low) % 1_024)
-}
-
 function ringOf(view: View): HashRing {
-  return new HashRing(view.members.filter(({ status }) => status === 'alive' || status === 'suspect'))
+  return new HashRing(view.members.filter(({ status }) => ownsPlaces(status)))
 }

@@ -1,11 +1,21 @@
 /** Options of a node: what they are, their defaults, their limits. */
-import type { AnyDefinition, SystemOptions } from '@understudy/runtime'
-import { checkDeadlineOptions } from '../membership/failure-detector.ts'
+import { seededRandom, type AnyDefinition, type SystemOptions } from '@understudy/runtime'
+import type { Discovery } from '../membership/discovery.ts'
+import type { DowningLease } from '../membership/downing-lease.ts'
+import type { DowningOptions } from '../membership/downing-options.ts'
+import { MembershipCore } from '../membership/membership-core.ts'
+import type { DetectionOptions } from '../membership/membership-options.ts'
+import type { SwimPreset } from '../membership/swim-options.ts'
+import type { AdmissionOptions } from '../transport/admission.ts'
 import { isLoopback, nodeAddress, parseAddress, type NodeAddress } from '../transport/address.ts'
 import { TransportError } from '../transport/transport-error.ts'
 import { checkInteger, checkLinkLimits } from '../transport/transport.ts'
 import { resolveWireLimits } from '../wire/wire-limits.ts'
+import { joinJudge, type JoinPolicy } from '../wire/join-policy.ts'
+import { secretRing, type Secret, type SecretRing } from '../wire/secret-ring.ts'
 import type { HttpHandler } from '../transport/server.ts'
+import type { TlsSource } from '../transport/tls.ts'
+import type { UserSocketHandler, UserSocketOptions } from '../transport/user-socket.ts'
 import type { Transport } from '../transport/transport.ts'
 import type { EntityKind } from '../entity/entity-region.ts'
 import { NodeStartError } from '../remote/cluster-error.ts'
@@ -24,8 +34,20 @@ export interface NodeOptions extends SystemOptions {
   readonly seeds?: readonly string[] | undefined
   /** Nodes of another cluster name are refused. 1 to 128 characters. @default 'understudy' */
   readonly cluster?: string | undefined
-  /** Shared by all nodes; whoever cannot prove to have it is refused. @default none: loopback only */
-  readonly secret?: string | undefined
+  /** How else addresses of other nodes are found; `seeds` are dialled besides. @default none */
+  readonly discovery?: Discovery | readonly Discovery[] | undefined
+  /**
+   * Shared by all nodes; whoever cannot prove to have it is refused. With `{ use, accept }` proofs are made with one and
+   * several are accepted: how a secret is changed while the cluster runs (docs/guides/security.md). At least 16 characters.
+   * @default none: loopback only, unless `tls` demands certificates of both sides
+   */
+  readonly secret?: Secret | undefined
+  /** Links over TLS: `listen` and `seeds` are `wss://` then. A function is asked again by `node.reloadTls()`. @default none */
+  readonly tls?: TlsSource | undefined
+  /** Who may join, besides having the secret: names, addresses, or a check of one's own. @default anybody who has it */
+  readonly admit?: JoinPolicy | undefined
+  /** Limits on strangers: connections by address, their rate, address ranges. @default see `AdmissionOptions` */
+  readonly admission?: AdmissionOptions | undefined
   /** Where state is kept: 'memory', or a directory for the platform's durable store. @default 'memory' */
   readonly data?: 'memory' | (string & {}) | undefined
   /** The static tree of /user. @default an empty supervisor */
@@ -38,15 +60,40 @@ export interface NodeOptions extends SystemOptions {
   readonly transport?: Transport | undefined
   /** Serves HTTP requests on the node's port. @default 404 */
   readonly http?: HttpHandler | undefined
+  /** Serves users' WebSockets on the node's port, on any path but the nodes' own. @default 404 */
+  readonly webSocket?: UserSocketHandler | UserSocketOptions | undefined
   /** This node's share of the ring, as a multiple of 1; up to 1,000. With 0 it owns nothing and only asks.
    * @default 1, or 0 without `entities`: who registers none must own none */
   readonly weight?: number | undefined
   /** Where it stands: preference lists spread over zones. Up to 128 characters. @default none */
   readonly zone?: string | undefined
-  /** How often members hear from each other. @default 500 */
-  readonly heartbeatIntervalMs?: number | undefined
-  /** A member that is silent for so long is down. Lower finds deaths sooner and accuses slow nodes. @default 2_500 */
-  readonly deadlineMs?: number | undefined
+  /** What this node is for, for others to choose by: up to 16 of 1 to 64 characters. @default [] */
+  readonly roles?: readonly string[] | undefined
+  /** The version of the application here, up to 64 characters; others see it in `members()`. @default '' */
+  readonly version?: string | undefined
+  /**
+   * How fast and how patient the failure detection is: `local` (all nodes on one machine), `lan`, `wan`; or single figures
+   * on top of one of them. @default 'local' when it listens on loopback, else 'lan'
+   */
+  readonly membership?: SwimPreset | DetectionOptions | undefined
+  /** Who stays when the cluster falls apart. @default { strategy: 'keep-majority' } */
+  readonly downing?: DowningOptions | undefined
+  /** Who decides with `downing: { strategy: 'lease' }`. @default none: every side then loses */
+  readonly downingLease?: DowningLease | undefined
+  /**
+   * How many nodes must have met, this one included, before a cluster is founded. More than half of those that will ever
+   * start makes certain that only one is, whatever the network does meanwhile. @default 1
+   */
+  readonly expect?: number | undefined
+  /**
+   * When this node has been given up by the others, or its side of a split lost: `rejoin` ends its actors and comes back as
+   * a new incarnation, `exit` shuts it down with exit code 1. @default 'rejoin'
+   */
+  readonly onRemoved?: 'rejoin' | 'exit' | undefined
+  /** Definitions that other nodes may start here with `node.spawn`. Nothing else of this node can be started. @default [] */
+  readonly spawnable?: readonly AnyDefinition[] | undefined
+  /** How long `shutdown` may take to hand its work over before it goes all the same, in milliseconds. @default 10_000 */
+  readonly drainMs?: number | undefined
   /** For one handshake, 1 to 599,000. @default 5_000 */
   readonly handshakeTimeoutMs?: number | undefined
   /** Largest frame, both ways; the same on all nodes. @default 1_048_576 */
@@ -58,8 +105,8 @@ export interface NodeOptions extends SystemOptions {
 export const nodeDefaults = Object.freeze({
   cluster: 'understudy',
   weight: 1,
-  heartbeatIntervalMs: 500,
-  deadlineMs: 2_500,
+  expect: 1,
+  drainMs: 10_000,
   handshakeTimeoutMs: 5_000,
   frameBytesMax: 1_048_576,
   outboundBytesMax: 16_777_216,
@@ -71,6 +118,11 @@ export interface CheckedNodeOptions {
   readonly seeds: readonly NodeAddress[]
   readonly entities: readonly EntityKind[]
   readonly weight: number
+  readonly roles: readonly string[]
+  readonly secrets: SecretRing | undefined
+  readonly authenticationRequired: boolean
+  /** For the failure detection, when none was given. */
+  readonly preset: SwimPreset
 }
 
 const nodeName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/
@@ -102,12 +154,19 @@ export function checkNodeOptions(options: NodeOptions): CheckedNodeOptions {
   if (!(weight >= 0 && weight <= 1_000)) {
     throw new RangeError(`${cannot}: "weight" must be from 0 to 1000, got ${weight}`)
   }
-  if (options.secret !== undefined && options.secret.length < secretCharsMin) {
+  const secrets = options.secret === undefined ? undefined : checkSecret(cannot, options.secret)
+  const roles = checkRoles(cannot, options.roles ?? [])
+  if (options.version !== undefined && options.version.length > 64) {
     throw new RangeError(
-      `${cannot}: "secret" must have at least ${secretCharsMin} characters, got ${options.secret.length}`,
+      `${cannot}: "version" must have at most 64 characters, got ${options.version.length}`,
     )
   }
-  checkDeadlineOptions(options)
+  if (options.onRemoved !== undefined && !['rejoin', 'exit'].includes(options.onRemoved)) {
+    throw new TypeError(
+      `${cannot}: "onRemoved" must be "rejoin" or "exit", got "${String(options.onRemoved)}"`,
+    )
+  }
+  if (options.admit !== undefined) joinJudge(options.admit)
   checkInteger(
     'handshakeTimeoutMs',
     options.handshakeTimeoutMs ?? nodeDefaults.handshakeTimeoutMs,
@@ -117,14 +176,17 @@ export function checkNodeOptions(options: NodeOptions): CheckedNodeOptions {
   checkLinkLimits(options)
   resolveWireLimits({ frameBytesMax: options.frameBytesMax })
   const listen = nodeAddress(options.listen)
-  if (options.secret === undefined && !isLoopback(listen)) {
+  if (secrets === undefined && options.tls === undefined && !isLoopback(listen)) {
     throw new NodeStartError(
       'CLUSTER_NO_SECRET',
       `${cannot} on "${listen}": without a secret anybody could join, so only loopback ` +
-        `addresses are bound; give all nodes the same "secret", or listen on ws://127.0.0.1`,
+        `addresses are bound; give all nodes the same "secret" (or "tls" with certificates on both sides), or listen on ` +
+        `ws://127.0.0.1`,
       { listen },
     )
   }
+  const preset = isLoopback(listen) ? 'local' : 'lan'
+  checkMembership(cannot, options, listen, preset)
   const advertise =
     options.advertise === undefined ? undefined : dialAddress(cannot, 'advertise', options.advertise)
   const { host } = parseAddress(listen)
@@ -139,10 +201,51 @@ export function checkNodeOptions(options: NodeOptions): CheckedNodeOptions {
     seeds: (options.seeds ?? []).map((seed) => dialAddress(cannot, 'seed', seed)),
     entities: checkEntities(cannot, options.entities ?? []),
     weight,
+    roles,
+    secrets,
+    authenticationRequired: !isLoopback(listen),
+    preset,
   }
 }
 
-const secretCharsMin = 16
+/** Checks what only the membership can judge, by making one: what is wrong is found before anything is opened. */
+function checkMembership(
+  cannot: string,
+  options: NodeOptions,
+  address: NodeAddress,
+  preset: SwimPreset,
+): void {
+  const { membership = preset, downing, expect } = options
+  const self = { name: options.name, incarnation: 1, address, weight: 1, roles: [], version: '' }
+  try {
+    void new MembershipCore({ self, random: seededRandom(1), detection: membership, downing, expect })
+  } catch (error) {
+    throw new RangeError(`${cannot}: ${error instanceof Error ? error.message : String(error)}`, {
+      cause: error,
+    })
+  }
+}
+
+function checkSecret(cannot: string, secret: Secret): SecretRing {
+  try {
+    return secretRing(secret)
+  } catch (error) {
+    throw new RangeError(`${cannot}: ${error instanceof Error ? error.message : String(error)}`, {
+      cause: error,
+    })
+  }
+}
+
+function checkRoles(cannot: string, roles: readonly string[]): readonly string[] {
+  if (!Array.isArray(roles) || roles.length > 16) {
+    throw new RangeError(`${cannot}: "roles" must be a list of at most 16 texts`)
+  }
+  for (const role of roles as readonly unknown[]) {
+    if (typeof role === 'string' && role.length >= 1 && role.length <= 64) continue
+    throw new RangeError(`${cannot}: each of "roles" must have 1 to 64 characters, got "${String(role)}"`)
+  }
+  return Object.freeze([...roles])
+}
 
 function checkText(cannot: string, option: string, value: string | undefined): void {
   if (value === undefined || (value.length > 0 && value.length <= 128)) return

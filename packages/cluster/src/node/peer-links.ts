@@ -3,14 +3,18 @@
  * whether it lives: that is the membership's. A `generation` is one life of this node: what was begun in one is closed in
  * the next.
  */
-import type { Kernel } from '@understudy/runtime/internal'
+import { equalBytes, type Kernel } from '@understudy/runtime/internal'
 import type { MembershipInput } from '../membership/membership.ts'
-import { PeerSession, type SessionHost } from '../remote/peer-session.ts'
+import { PeerSession } from '../remote/peer-session.ts'
+import type { ExtraLane, SessionHost } from '../remote/session-host.ts'
 import type { NodeAddress } from '../transport/address.ts'
-import { shakeHands, type HandshakeOutcome } from '../transport/handshake.ts'
+import { shakeHands, type HandshakeHello, type HandshakeOutcome } from '../transport/handshake.ts'
 import type { Link, Transport } from '../transport/transport.ts'
-import type { Hello } from '../wire/handshake-message.ts'
+import type { PeerFacts } from '../wire/handshake-core.ts'
+import type { JoinJudge } from '../wire/join-policy.ts'
 import type { KnownNode } from '../wire/refusal.ts'
+import type { SecretRing } from '../wire/secret-ring.ts'
+import type { LaneName } from '../wire/wire-protocol.ts'
 
 /** Ends of a link that are the peer's doing, whoever it was. A peer's own words are not among them. */
 const brokenLink: ReadonlySet<string> = new Set([
@@ -26,10 +30,13 @@ export interface PeerLinksHost {
   readonly kernel: Kernel
   readonly transport: Transport
   readonly session: SessionHost
-  /** What this node says of itself now; the nonce is the caller's to make anew. */
-  readonly hello: () => Omit<Hello, 'type'>
+  /** What this node says of itself now, with a fresh nonce. */
+  readonly hello: () => HandshakeHello
   readonly known: (name: string) => KnownNode | undefined
-  readonly secret: string | undefined
+  readonly secrets: () => SecretRing | undefined
+  /** Without a secret, the transport must have verified who the peer is. */
+  readonly authenticationRequired: boolean
+  readonly admits: JoinJudge | undefined
   readonly handshakeTimeoutMs: number
   readonly frameBytesMax: number
   readonly outboundBytesMax: number
@@ -44,14 +51,26 @@ export interface PeerLinksHost {
   readonly higherSeen: (incarnation: number, by: string, isTold: boolean) => void
 }
 
-interface OpenLink {
-  readonly link: Link
+interface OpenSession {
   readonly session: PeerSession
+  /** What its lanes name it by: the nonce of whoever dialled its control link. */
+  readonly connection: Uint8Array
+  readonly dialledAddress: NodeAddress | undefined
 }
+
+/** What a dial is for. */
+interface Dialled {
+  readonly address: NodeAddress
+  readonly lane: LaneName
+  readonly connection: Uint8Array | null
+}
+
+type Established = HandshakeOutcome & { readonly type: 'established' }
 
 export class PeerLinks {
   readonly #host: PeerLinksHost
-  readonly #links = new Map<number, OpenLink>()
+  /** By the number of their control link. */
+  readonly #sessions = new Map<number, OpenSession>()
   /** Links that have not ended: those that shake hands, those in use, and those that close. */
   readonly #unended = new Set<Link>()
   /** Gives up the dials under way when the node closes. */
@@ -60,6 +79,8 @@ export class PeerLinks {
   #nextLinkId = 1
   /** One object for each life of this node. */
   #generation: object = {}
+  /** Between two lives nobody is taken in: there is no membership to tell of it. */
+  #isPaused = true
   #isClosed = false
 
   constructor(host: PeerLinksHost) {
@@ -67,13 +88,23 @@ export class PeerLinks {
   }
 
   session(linkId: number): PeerSession | undefined {
-    return this.#links.get(linkId)?.session
+    return this.#sessions.get(linkId)?.session
   }
 
-  /** Another life begins: what stands, and what shakes hands in the name of the old one, is closed. */
+  sessions(): readonly PeerSession[] {
+    return [...this.#sessions.values()].map(({ session }) => session)
+  }
+
+  /** A life begins: from now on links are taken. */
+  resume(): void {
+    this.#isPaused = false
+  }
+
+  /** This life is over: what stands, and what shakes hands in its name, is closed. The next one begins with `resume`. */
   renew(code: string): void {
     this.#generation = {}
-    for (const linkId of [...this.#links.keys()]) this.close(linkId, code)
+    this.#isPaused = true
+    for (const linkId of [...this.#sessions.keys()]) this.close(linkId, code)
     for (const link of this.#unended) link.close(code)
   }
 
@@ -85,74 +116,99 @@ export class PeerLinks {
     if (this.#unended.size > 0) await new Promise<void>((resolve) => (this.#allEnded = resolve))
   }
 
+  /** Ends a session with all its links; what was sent before still leaves. */
   close(linkId: number, code: string): void {
-    const open = this.#links.get(linkId)
+    const open = this.#sessions.get(linkId)
     if (open === undefined) return
-    this.#links.delete(linkId)
-    open.session.flush()
-    open.session.close(`the link to node "${open.session.name}" was closed (${code})`)
-    open.link.close(code)
+    const { session } = open
+    this.#sessions.delete(linkId)
+    session.flush()
+    session.close(`the link to node "${session.name}" was closed (${code})`)
+    session.closeLinks(code)
   }
 
   /** Ends in `link-established` or `dial-failed`, unless another life of this node has begun by then. */
-  async dial(address: NodeAddress): Promise<void> {
+  dial(address: NodeAddress): void {
+    void this.#dial({ address, lane: 'control', connection: null }, (code) =>
+      this.#host.step({ type: 'dial-failed', address, code }),
+    )
+  }
+
+  /** Dials a lane of a session whose control link we dialled. A lane that cannot be had ends the session. */
+  dialLane(session: PeerSession, lane: ExtraLane): void {
+    const open = this.#sessions.get(session.linkId)
+    if (open?.dialledAddress === undefined || session.isClosed) return
+    const { connection, dialledAddress: address } = open
+    void this.#dial({ address, lane, connection }, (code) => {
+      if (session.isClosed) return
+      const text = `The ${lane} lane to node "${session.name}" could not be opened (${code})`
+      this.#host.refused('CLUSTER_LANE_LOST', text, session.link.remoteAddress)
+      this.#lose(session, 'CLUSTER_LANE_LOST')
+    })
+  }
+
+  async #dial(dialled: Dialled, failed: (code: string) => void): Promise<void> {
     const generation = this.#generation
     let link: Link
     // One each: a signal that a hundred dials listen to looks like a leak to Node, which says so on standard error.
     const dial = new AbortController()
     this.#dials.add(dial)
     try {
-      link = await this.#host.transport.dial(address, { signal: dial.signal })
+      link = await this.#host.transport.dial(dialled.address, { signal: dial.signal })
     } catch (error) {
       const code = error instanceof Error && 'code' in error ? String(error.code) : 'CLUSTER_DIAL_FAILED'
-      if (generation === this.#generation) this.#host.step({ type: 'dial-failed', address, code })
+      if (generation === this.#generation && !this.#isClosed) failed(code)
       return
     } finally {
       this.#dials.delete(dial)
     }
     if (this.#isClosed || generation !== this.#generation) {
-      this.#unended.add(link)
-      link.onClose(() => this.#ended(link))
-      link.close('CLUSTER_NODE_LEFT')
+      this.#dismiss(link)
       return
     }
-    this.#shake(link, 'initiator', address, (code) => this.#host.step({ type: 'dial-failed', address, code }))
+    this.#shake(link, dialled, failed)
+  }
+
+  #dismiss(link: Link): void {
+    this.#unended.add(link)
+    link.onClose(() => this.#ended(link))
+    link.close('CLUSTER_NODE_LEFT')
   }
 
   readonly accept = (link: Link): void => {
-    if (this.#isClosed) link.close('CLUSTER_NODE_LEFT')
-    else this.#shake(link, 'acceptor', undefined, () => undefined)
+    if (this.#isClosed || this.#isPaused) this.#dismiss(link)
+    else this.#shake(link, undefined, () => undefined)
   }
 
-  #shake(
-    link: Link,
-    role: 'initiator' | 'acceptor',
-    dialledAddress: NodeAddress | undefined,
-    failed: (code: string) => void,
-  ): void {
+  #shake(link: Link, dialled: Dialled | undefined, failed: (code: string) => void): void {
     const generation = this.#generation
     const host = this.#host
+    const role = dialled === undefined ? 'acceptor' : 'initiator'
     this.#unended.add(link)
     const options = {
       link,
       role,
-      hello: host.hello(),
+      hello: { ...host.hello(), lane: dialled?.lane, connection: dialled?.connection },
       known: host.known,
-      secret: host.secret,
+      secrets: host.secrets,
+      authenticatedByTransport: link.peerCertificate !== undefined,
+      authenticationRequired: host.authenticationRequired,
+      admits: host.admits,
+      hasConnection: (peer: PeerFacts) => this.#sessionOf(peer) !== undefined,
       clock: host.kernel.clock,
       timeoutMs: host.handshakeTimeoutMs,
       ended: () => this.#ended(link),
-    }
+    } as const
     shakeHands(options, (outcome) => {
       const isCurrent = !this.#isClosed && generation === this.#generation
       switch (outcome.type) {
         case 'established':
-          if (isCurrent) this.#established(link, outcome, dialledAddress)
+          if (isCurrent) this.#established(link, outcome, dialled)
           else link.close('CLUSTER_NODE_LEFT')
           return
         case 'refused':
           if (!isCurrent) return
-          if (outcome.refusal.code === 'CLUSTER_DIALLED_ITSELF') this.#dialledItself(dialledAddress)
+          if (outcome.refusal.code === 'CLUSTER_DIALLED_ITSELF') this.#dialledItself(dialled?.address)
           else failed(this.#handshakeRefused(link, role, outcome))
           return
         case 'lost':
@@ -170,7 +226,7 @@ export class PeerLinks {
   /** Our own address in another spelling: as a link to ourselves the membership takes it off its list. */
   #dialledItself(dialledAddress: NodeAddress | undefined): void {
     if (dialledAddress === undefined) return
-    const { node, incarnation, address, weight = 1 } = this.#host.hello()
+    const { node, incarnation, address, weight = 1, roles = [], appVersion = '' } = this.#host.hello()
     this.#host.step({
       type: 'link-established',
       linkId: this.#nextLinkId++,
@@ -178,6 +234,8 @@ export class PeerLinks {
       incarnation,
       address: address as NodeAddress,
       weight,
+      roles,
+      version: appVersion,
       dialledByUs: true,
       dialledAddress,
     })
@@ -204,16 +262,17 @@ export class PeerLinks {
     return code
   }
 
-  #established(
-    link: Link,
-    outcome: HandshakeOutcome & { readonly type: 'established' },
-    dialledAddress: NodeAddress | undefined,
-  ): void {
+  #established(link: Link, outcome: Established, dialled: Dialled | undefined): void {
+    link.established()
+    if (outcome.peer.lane === 'control') this.#controlEstablished(link, outcome, dialled?.address)
+    else this.#laneEstablished(link, outcome, outcome.peer.lane)
+  }
+
+  #controlEstablished(link: Link, outcome: Established, dialledAddress: NodeAddress | undefined): void {
     const { peer } = outcome
     const host = this.#host
-    const generation = this.#generation
     const linkId = this.#nextLinkId++
-    link.established()
+    const dialledByUs = dialledAddress !== undefined
     const session = new PeerSession(
       link,
       {
@@ -222,35 +281,72 @@ export class PeerLinks {
         incarnation: peer.incarnation,
         frameBytesMax: host.frameBytesMax,
         outboundBytesMax: host.outboundBytesMax,
+        wireVersion: outcome.version,
+        lanes: outcome.features.includes('lanes'),
+        dialledByUs,
       },
       host.session,
     )
-    this.#links.set(linkId, { link, session })
+    const open: OpenSession = { session, connection: peer.connection, dialledAddress }
+    this.#sessions.set(linkId, open)
     host.step({
       type: 'link-established',
       linkId,
       name: peer.node,
       incarnation: peer.incarnation,
       address: peer.address as NodeAddress,
-      dialledByUs: dialledAddress !== undefined,
+      dialledByUs,
       dialledAddress,
       weight: peer.weight,
       zone: peer.zone,
+      roles: peer.roles,
+      version: peer.version,
     })
     session.open()
+    this.#watchEnd(link, open)
+  }
+
+  /** A lane of a session that stands: its life and its connection are those of its control link, or it is nobody's. */
+  #laneEstablished(link: Link, { peer }: Established, lane: ExtraLane): void {
+    const open = this.#sessionOf(peer)
+    if (open?.session.attach(lane, link) === true) {
+      this.#watchEnd(link, open)
+      return
+    }
+    link.onClose(() => this.#ended(link))
+    link.close(open === undefined ? 'CLUSTER_LANE_ORPHAN' : 'CLUSTER_DUPLICATE_LINK')
+  }
+
+  #sessionOf(peer: PeerFacts): OpenSession | undefined {
+    for (const open of this.#sessions.values()) {
+      const { name, incarnation } = open.session
+      if (name !== peer.node || incarnation !== peer.incarnation) continue
+      if (equalBytes(open.connection, peer.connection)) return open
+    }
+    return undefined
+  }
+
+  /** All links of a session share one fate: with one of them the connection epoch is over. */
+  #watchEnd(link: Link, open: OpenSession): void {
+    const { session } = open
+    const generation = this.#generation
     link.onClose((reason) => {
-      this.#links.delete(linkId)
       this.#ended(link)
       if (brokenLink.has(reason.code)) {
-        host.refused(
-          reason.code,
-          `The link to "${peer.node}" was closed: ${reason.message}`,
-          link.remoteAddress,
-        )
+        const text = `The link to "${session.name}" was closed: ${reason.message}`
+        this.#host.refused(reason.code, text, link.remoteAddress)
       }
-      if (generation === this.#generation) host.step({ type: 'link-closed', linkId, reason })
-      session.close(`the link to node "${peer.node}" was closed (${reason.code})`)
+      if (session.linkClosed(link) === 'lost' && generation === this.#generation) {
+        this.#lose(session, reason.code)
+      }
     })
+  }
+
+  #lose(session: PeerSession, code: string): void {
+    const { linkId, name } = session
+    if (this.#sessions.delete(linkId)) this.#host.step({ type: 'link-closed', linkId, reason: { code } })
+    session.close(`the link to node "${name}" was closed (${code})`)
+    session.closeLinks('CLUSTER_LANE_LOST')
   }
 
   #ended(link: Link): void {

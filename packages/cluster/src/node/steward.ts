@@ -17,7 +17,7 @@ const status = { type: 'string' } as const
  * One question on each lane. Answers come behind everything that was sent on their lane before: who is told "leaving" on
  * the data lane has also got all work that was sent to it there while it was not known to leave.
  */
-export const Steward = protocol('understudy.steward', {
+export const Steward = protocol('understudy-steward', {
   seen: ask(life, status),
   seenOnControl: ask(life, status, { lane: 'control' }),
   seenOnBulk: ask(life, status, { lane: 'bulk' }),
@@ -38,9 +38,7 @@ export function startSteward(system: InternalSystem, seenAs: SeenAs): void {
     seenOnBulk: answer,
   }))
   const policy = childPolicy({ restart: 'permanent' }, 'permanent')
-  system.systemCell
-    .makeFamily()
-    .spawn('steward', steward as unknown as AnyDefinition, undefined, policy)
+  system.systemCell.makeFamily().spawn('steward', steward as unknown as AnyDefinition, undefined, policy)
 }
 
 /** Somebody to ask. */

@@ -11,7 +11,10 @@ export class NodeDown extends ActorError {
   }
 }
 
-/** The outbound queue of the link is full: the request was not sent. Wait with `ref.room()`, or send less. */
+/**
+ * The request was not sent: `details.why` is `queue` when the outbound queue of the link is full, `no credit` when too
+ * many messages wait in the mailbox of the recipient. Wait with `ref.room()`, or send less.
+ */
 export class LinkFull extends ActorError {
   constructor(message: string, details: Readonly<Record<string, unknown>>) {
     super('CLUSTER_LINK_FULL', message, details)

@@ -9,7 +9,7 @@ import { NodeDown } from './cluster-error.ts'
 import { GoneRef } from './gone-ref.ts'
 import type { PeerSession } from './peer-session.ts'
 import { RemoteRef } from './remote-ref.ts'
-import type { WireRegistry } from './wire-registry.ts'
+import { wireProtocolOf, type WireRegistry } from './wire-registry.ts'
 
 interface RemoteWatch {
   readonly watchId: number
@@ -18,6 +18,8 @@ interface RemoteWatch {
   /** `undefined` while it is not known which life of the node is meant. */
   incarnation: number | undefined
   readonly recipient: Recipient
+  /** Whom a watch that named only a place has found there: on a later connection it means that one, or nobody. */
+  found: Recipient | undefined
 }
 
 export interface RemoteHubOptions {
@@ -88,8 +90,16 @@ export class RemoteHub {
     this.#sessions.delete(name)
   }
 
-  /** That life of the node is over: every watch on it ends, exactly once. */
+  /**
+   * That life of the node is over: nothing of it is delivered from here on, and every watch on it ends, exactly once. The
+   * notices stand behind all that was delivered. The links of the session are the node's to close.
+   */
   memberGone(name: string, incarnation: number): void {
+    const session = this.#sessions.get(name)
+    if (session !== undefined && session.incarnation <= incarnation) {
+      this.#sessions.delete(name)
+      session.close(`node "${name}" is down`)
+    }
     for (const watch of [...this.#watches.values()]) {
       if (watch.node === name && (watch.incarnation === undefined || watch.incarnation <= incarnation)) {
         this.#end(watch, 'node-down')
@@ -161,10 +171,16 @@ export class RemoteHub {
     return protocol
   }
 
-  /** Resolves when the link to `node` takes messages. */
-  room(target: Ref, node: string, options: RoomOptions | undefined): Promise<void> {
+  /** Resolves when the link to `node` takes messages, and `target`, which lives there, does. */
+  room(
+    target: Ref & { readonly recipient: Recipient },
+    node: string,
+    options: RoomOptions | undefined,
+  ): Promise<void> {
     const session = this.session(node)
-    if (session !== undefined && !session.isClosed) return session.whenRoom(target, options?.signal)
+    if (session !== undefined && !session.isClosed) {
+      return session.whenRoom(target, target.recipient, wireProtocolOf(target.protocol), options?.signal)
+    }
     const text = `There is no room at ${target.path}: there is no link to node "${node}" (${this.statusOf(node)})`
     return Promise.reject(new NodeDown(text, { node, outcome: 'not-sent' }))
   }
@@ -180,7 +196,8 @@ export class RemoteHub {
       record.ended('node-down')
       return
     }
-    const watch = { watchId: this.#nextWatchId++, record, node, incarnation: life, recipient }
+    const watchId = this.#nextWatchId++
+    const watch: RemoteWatch = { watchId, record, node, incarnation: life, recipient, found: undefined }
     this.#watches.set(watch.watchId, watch)
     this.#watchIds.set(record, watch.watchId)
     if (session !== undefined) this.#announce(watch, session)
@@ -188,7 +205,8 @@ export class RemoteHub {
 
   #announce(watch: RemoteWatch, session: PeerSession): void {
     // A path that no frame carries is nobody's.
-    if (session.watch(watch.watchId, watch.recipient) !== undefined) this.#end(watch, 'not-found')
+    const recipient = watch.found ?? watch.recipient
+    if (session.watch(watch.watchId, recipient) !== undefined) this.#end(watch, 'not-found')
   }
 
   unwatch(record: WatchRecord): void {
@@ -203,6 +221,16 @@ export class RemoteHub {
   terminated(session: PeerSession, watchId: number, reason: EndReason): void {
     const watch = this.#watches.get(watchId)
     if (watch !== undefined && watch.node === session.name) this.#end(watch, reason)
+  }
+
+  /**
+   * The peer says whom a watch has found at the place that it named. Should the connection be lost before this word is
+   * here, the next one finds whoever lives there then: as if the watch had been set then.
+   */
+  watched(session: PeerSession, watchId: number, uid: number, path: string): void {
+    const watch = this.#watches.get(watchId)
+    if (watch?.node !== session.name || watch.incarnation !== session.incarnation) return
+    watch.found ??= { kind: 'actor', path, uid }
   }
 
   #end(watch: RemoteWatch, reason: EndReason): void {

@@ -11,7 +11,7 @@ import {
 import type { Unsendable } from '../wire/unsendable.ts'
 import type { Recipient } from '../wire/wire-protocol.ts'
 import { LinkFull, NodeDown } from './cluster-error.ts'
-import type { PeerSession } from './peer-session.ts'
+import type { PeerSession, Refused } from './peer-session.ts'
 import type { RemoteHub } from './remote-hub.ts'
 import { wireProtocolOf } from './wire-registry.ts'
 
@@ -107,7 +107,7 @@ export function sendTo(
     )
   }
   const wire = wireProtocolOf(target.protocol)
-  let problem: Unsendable | 'full' | undefined
+  let problem: Unsendable | Refused | undefined
   if (call === null) {
     problem = session.tell(recipient, wire, message)
   } else if (call instanceof PendingAsk) {
@@ -120,9 +120,14 @@ export function sendTo(
     problem = passOn(hub, session, recipient, target, envelope)
   }
   if (problem === undefined) return true
-  if (problem === 'full') {
-    const text = `Cannot send "${message.type}" to ${target.path}: the outbound queue to node "${node}" is full; wait for ref.room()`
-    return refuse(target, envelope, 'link-full', new LinkFull(text, { node, type: message.type }))
+  if (problem === 'queue' || problem === 'no credit') {
+    const why =
+      problem === 'queue'
+        ? `the outbound queue to node "${node}" is full`
+        : `too many messages wait for it on node "${node}"`
+    const text = `Cannot send "${message.type}" to ${target.path}: ${why}; wait for ref.room()`
+    const details = { node, type: message.type, why: problem }
+    return refuse(target, envelope, 'link-full', new LinkFull(text, details))
   }
   const mend =
     problem.reason === 'too-large' ? '; send less at a time, or raise frameBytesMax on all nodes' : ''
@@ -144,7 +149,7 @@ function passOn(
   recipient: Recipient,
   target: Ref,
   envelope: Envelope,
-): Unsendable | 'full' | undefined {
+): Unsendable | Refused | undefined {
   const { call, message, sender } = envelope
   if (call === null) return undefined
   const onwards = new PendingAsk(hub.kernel, call.deadlineMs, null, null, null, message.type, target)

@@ -22,11 +22,14 @@ const guardianName = 'spawned'
 
 const text = { type: 'string' } as const
 const count = { type: 'number' } as const
-/** TypeBox marks optional properties so; importing it for this would cost 100 ms. */
-const anything = { '~optional': true } as const
+/**
+ * TypeBox marks optional properties so, hidden: whoever checks schemas knows no such keyword. Importing TypeBox for this would
+ * cost 100 ms.
+ */
+const anything = Object.defineProperty({}, '~optional', { value: true })
 
 /** What a spawner is asked. The reply is what a ref is made of: which protocol it has, the asker knows. */
-export const Spawner = protocol('understudy.spawner', {
+export const Spawner = protocol('understudy-spawner', {
   spawn: ask(
     { definition: text, name: text, input: anything },
     {
@@ -54,8 +57,11 @@ const refusals = {
 
 type SpawnRefusal = keyof typeof refusals
 
-/** Starts the spawner of a node. Without definitions there is one too: it refuses, and says why. */
-export function startSpawner(system: InternalSystem, spawnable: readonly AnyDefinition[]): void {
+/**
+ * Starts the spawner of a node. Without definitions there is one too: it refuses, and says why. Returns how to end
+ * whatever was started from afar: for others it dies with the life of the node.
+ */
+export function startSpawner(system: InternalSystem, spawnable: readonly AnyDefinition[]): () => void {
   const { kernel } = system
   const byName = new Map(spawnable.map((definition) => [definition.name, definition]))
   const options = { name: 'spawned', intensity: { restarts: Number.POSITIVE_INFINITY, withinMs: 1_000 } }
@@ -72,6 +78,7 @@ export function startSpawner(system: InternalSystem, spawnable: readonly AnyDefi
   }))
   const policy = childPolicy({ restart: 'permanent' }, 'permanent')
   system.systemCell.makeFamily().spawn('spawner', spawner as unknown as AnyDefinition, undefined, policy)
+  return () => guardian.suspend(() => guardian.restart())
 }
 
 function spawnBelow(guardian: Cell, name: string, definition: AnyDefinition, input: unknown): Cell {
@@ -101,14 +108,14 @@ const inputProtocols = new WeakMap<AnyDefinition, ReturnType<typeof makeInputPro
 function inputProtocol(definition: AnyDefinition, schema: object): ReturnType<typeof makeInputProtocol> {
   let found = inputProtocols.get(definition)
   if (found === undefined) {
-    found = makeInputProtocol(definition.name, schema)
+    found = makeInputProtocol(schema)
     inputProtocols.set(definition, found)
   }
   return found
 }
 
-function makeInputProtocol(name: string, schema: object) {
-  return protocol(`input of ${name}`, { start: tell({ input: schema }) })
+function makeInputProtocol(schema: object) {
+  return protocol('start-input', { start: tell({ input: schema }) })
 }
 
 /** A spawner's refusal as the error of whoever wanted the actor; other errors as they are. */

@@ -1,7 +1,8 @@
 /** Protocols as the wire sees them, made once each. */
 import type { AnyDefinition, Protocol } from '@understudy/runtime'
 import type { Kernel, PayloadSchema } from '@understudy/runtime/internal'
-import type { WireMessage, WireProtocol } from '../wire/wire-protocol.ts'
+import { laneOrder } from '../wire/envelope-tag.ts'
+import type { LaneName, WireMessage, WireProtocol } from '../wire/wire-protocol.ts'
 
 const wireProtocols = new WeakMap<Protocol, WireProtocol>()
 
@@ -11,12 +12,19 @@ export function wireProtocolOf(protocol: Protocol): WireProtocol {
   if (wire === undefined) {
     const messages: Record<string, WireMessage> = {}
     for (const [type, definition] of Object.entries(protocol.messages)) {
-      const { schema } = definition as typeof definition & { readonly schema: PayloadSchema }
+      const { schema, lane = 'data' } = definition as typeof definition & {
+        readonly schema: PayloadSchema
+        readonly lane?: LaneName | undefined
+      }
       const required = new Set(schema.required)
       const fields = Object.keys(schema.properties).map((name) => ({ name, required: required.has(name) }))
-      messages[type] = { kind: definition.kind, fields }
+      messages[type] = { kind: definition.kind, lane, fields }
     }
-    wire = { name: protocol.name, messages }
+    const used = new Set(Object.values(messages).map(({ lane }) => lane))
+    const lanes = laneOrder.filter((lane) => used.has(lane))
+    const isPlain = lanes.length === 0 || (lanes.length === 1 && used.has('data'))
+    // One shape for all: whoever sends looks at `lanes` for each message.
+    wire = { name: protocol.name, messages, lanes: isPlain ? undefined : lanes }
     wireProtocols.set(protocol, wire)
   }
   return wire

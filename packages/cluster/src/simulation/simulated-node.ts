@@ -11,7 +11,7 @@ import { startNode, type ClusterNode } from '../node/cluster-node.ts'
 import type { NodeOptions } from '../node/node-options.ts'
 import type { SimulatedNetwork } from './simulated-network.ts'
 
-/** What a scenario may say of a node; the rest is the simulation's. */
+/** What a scenario may say of a node; the rest is the simulation's. `membership` is `lan` unless it says otherwise. */
 export type SimulatedNodeOptions = Partial<
   Omit<NodeOptions, 'name' | 'listen' | 'platform' | 'transport' | 'handleSignals'>
 >
@@ -167,6 +167,8 @@ export class SimulatedNode implements FaultTarget {
     return startNode({
       isolation: 'codec',
       seeds: this.#spec.seeds,
+      // Of machines, not of one: a refused dial, which a fault may cause as well, proves nothing.
+      membership: 'lan',
       // On the machine's disk, so that a node that comes back finds what it had.
       data: options.store === undefined ? 'data' : undefined,
       zone: this.machine.zone === '' ? undefined : this.machine.zone,

@@ -1,8 +1,19 @@
 /** Listening and dialling in the simulated network. */
 import type { ChoiceStream, SimulatedProcess } from '@understudy/runtime/simulation'
 import { formatAddress, parseAddress, type NodeAddress } from '../transport/address.ts'
-import { TransportError } from '../transport/transport-error.ts'
-import { checkInteger, linkDefaults } from '../transport/transport.ts'
+import { Admission } from '../transport/admission.ts'
+import type { AdmissionRefusal, Guest } from '../transport/admission.ts'
+import {
+  dialAborted,
+  dialFailed,
+  dialRefused,
+  dialRejected,
+  dialTimeout,
+  portInUse,
+  turnedAway,
+} from '../transport/transport-error.ts'
+import type { TransportError } from '../transport/transport-error.ts'
+import { linkDefaults } from '../transport/transport.ts'
 import type { DialOptions, Link, Listener, ListenOptions, Transport } from '../transport/transport.ts'
 import type { NetworkFabric } from './network-fabric.ts'
 import type { NetworkHost, NetworkPath } from './network-path.ts'
@@ -75,13 +86,8 @@ export class SimulatedTransport implements Transport {
   ): Promise<Listener> => {
     const asked = parseAddress(address)
     const port = asked.port === 0 ? this.#fabric.freePort(asked.host) : asked.port
-    const real = formatAddress(asked.host, port)
-    if (this.#fabric.listeners.has(real)) {
-      throw new TransportError(
-        'CLUSTER_PORT_IN_USE',
-        `Cannot listen on "${real}": the port is in use; give another one, or 0 for any`,
-      )
-    }
+    const real = formatAddress(asked.host, port, asked.isSecure)
+    if (this.#fabric.listeners.has(real)) throw portInUse(real)
     const listener = new SimulatedListener(
       this.#fabric,
       this.#attachment,
@@ -102,6 +108,11 @@ export class SimulatedTransport implements Transport {
     })
 }
 
+/** A link that is not there yet while it is judged. */
+interface Stranger {
+  link: SimulatedLink | undefined
+}
+
 export class SimulatedListener implements Listener {
   readonly address: NodeAddress
   readonly life: SimulatedProcess
@@ -110,7 +121,9 @@ export class SimulatedListener implements Listener {
   readonly #limits: Limits
   readonly #onLink: (link: Link) => void
   readonly #options: ListenOptions
-  readonly #unestablishedMax: number
+  readonly #admission: Admission<Stranger>
+  /** Whose peer was not known yet when it was last looked at. */
+  readonly #guests = new Map<SimulatedLink, Guest<Stranger>>()
   readonly #accepted = new Set<SimulatedLink>()
   #closed: Promise<void> | undefined
 
@@ -129,27 +142,41 @@ export class SimulatedListener implements Listener {
     this.#limits = limits
     this.#onLink = onLink
     this.#options = options
-    this.#unestablishedMax = options.unestablishedMax ?? linkDefaults.unestablishedMax
-    checkInteger('unestablishedMax', this.#unestablishedMax, 1, 1_000_000)
+    // As the real one: a link that had a quarter of its time may have to make room.
+    this.#admission = new Admission(options, {
+      agedMs: establishTimeoutMs / 4,
+      silentMax: 1,
+      hasNames: true,
+    })
   }
 
   get isClosed(): boolean {
     return this.#closed !== undefined
   }
 
-  /** This side's end of a new link, joined to nothing yet; `undefined` when there are too many strangers. */
-  accept(from: NetworkHost): SimulatedLink | undefined {
-    let strangers = 0
+  /** This side's end of a new link, joined to nothing yet; or why there is none. */
+  accept(from: NetworkHost): SimulatedLink | AdmissionRefusal {
     for (const link of this.#accepted) {
-      if (!this.#attachment.links.has(link)) this.#accepted.delete(link)
-      else if (!link.isEstablished) strangers++
+      const isGone = !this.#attachment.links.has(link)
+      const guest = this.#guests.get(link)
+      if (guest !== undefined && (isGone || link.isEstablished)) {
+        this.#admission.leave(guest)
+        this.#guests.delete(link)
+      }
+      if (isGone) this.#accepted.delete(link)
     }
-    if (strangers >= this.#unestablishedMax) {
-      this.#options.onRefused?.({ reason: 'crowded', remoteAddress: formatAddress(from.name, 0) })
-      return undefined
+    const remoteAddress = formatAddress(from.name, 0)
+    const stranger: Stranger = { link: undefined }
+    const answer = this.#admission.enter(stranger, from.name, this.#fabric.simulation.nowMs)
+    if (answer.type === 'refused') {
+      this.#options.onRefused?.({ reason: answer.reason, remoteAddress })
+      return answer.reason
     }
+    answer.makeRoom?.link?.close('CLUSTER_LINK_NOT_ESTABLISHED')
     const path = this.#fabric.path(this.#attachment.host, from)
-    const link = this.#attachment.link(path, formatAddress(from.name, 0), this.#limits)
+    const link = this.#attachment.link(path, remoteAddress, this.#limits)
+    stranger.link = link
+    this.#guests.set(link, answer.guest)
     this.#accepted.add(link)
     link.guard(establishTimeoutMs)
     return link
@@ -227,7 +254,7 @@ class Dial {
     const timeoutMs = this.#options.timeoutMs ?? linkDefaults.dialTimeoutMs
     const { clock } = life.platform
     const timer = clock.setTimer(clock.monotonicMs() + timeoutMs, () =>
-      this.#fail('CLUSTER_DIAL_TIMEOUT', `Cannot dial "${this.#address}": no answer within ${timeoutMs} ms`),
+      this.#fail(dialTimeout(this.#address, timeoutMs)),
     )
     this.#cancelTimer = () => timer.cancel()
     const arrivesAtMs = life.departsAtMs + this.#there.latencyMs()
@@ -235,12 +262,7 @@ class Dial {
     life.crashPoint()
   }
 
-  readonly #onAbort = (): void =>
-    this.#fail(
-      'CLUSTER_DIAL_ABORTED',
-      `Gave up dialling "${this.#address}": the caller's signal was aborted`,
-      this.#options.signal?.reason,
-    )
+  readonly #onAbort = (): void => this.#fail(dialAborted(this.#address, this.#options.signal?.reason))
 
   /** At the machine: its kernel answers by itself when nobody listens; a listener answers when its process runs. */
   readonly #knock = (): void => {
@@ -260,11 +282,8 @@ class Dial {
       return
     }
     const far = listener.accept(this.#attachment.host)
-    if (far === undefined) {
-      this.#answer(
-        'CLUSTER_DIAL_REJECTED',
-        `Cannot dial "${this.#address}": it has too many links whose peer is not known yet`,
-      )
+    if (typeof far === 'string') {
+      this.#answer(dialRejected(this.#address, turnedAway[far]))
       return
     }
     const near = this.#attachment.link(this.#there, this.#address, this.#limits)
@@ -274,32 +293,28 @@ class Dial {
   }
 
   #open(near: SimulatedLink): void {
-    if (!near.isOpen)
-      this.#fail('CLUSTER_DIAL_FAILED', `Cannot dial "${this.#address}": the connection broke`)
+    if (!near.isOpen) this.#fail(dialFailed(this.#address, 'the connection broke'))
     else if (this.#settle()) this.#resolve(near)
   }
 
   #refuse(): void {
-    this.#answer(
-      'CLUSTER_DIAL_REFUSED',
-      `Cannot dial "${this.#address}": nobody listens there; start the node or mend the address`,
-    )
+    this.#answer(dialRefused(this.#address))
   }
 
-  #answer(code: TransportError['code'], text: string): void {
+  #answer(error: TransportError): void {
     const { simulation } = this.#fabric
     simulation.at(simulation.nowMs + this.#back.latencyMs(), undefined, 'dial-answer', () =>
       this.#back.whenClear(() => {
         const { life } = this.#attachment
-        simulation.at(simulation.nowMs, life, 'dial-failed', () => this.#fail(code, text))
+        simulation.at(simulation.nowMs, life, 'dial-failed', () => this.#fail(error))
       }),
     )
   }
 
-  #fail(code: TransportError['code'], text: string, cause?: unknown): void {
+  #fail(error: TransportError): void {
     if (!this.#settle()) return
     this.#near?.abandon()
-    this.#reject(new TransportError(code, text, cause === undefined ? undefined : { cause }))
+    this.#reject(error)
   }
 
   #settle(): boolean {

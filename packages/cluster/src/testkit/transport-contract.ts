@@ -2,7 +2,7 @@
  * What every transport must do. One suite, run on each implementation; it names no test library beyond the
  * few methods that it needs, and waits for events, never for time.
  */
-import { formatAddress } from '../transport/address.ts'
+import { formatAddress, parseAddress } from '../transport/address.ts'
 import type { NodeAddress } from '../transport/address.ts'
 import type { CloseReason, Link, LinkLimits, Listener, Transport } from '../transport/transport.ts'
 
@@ -27,20 +27,37 @@ export type DeclareTest = (name: string, run: (t: ContractTest) => Promise<void>
  */
 export type MakeTransport = (limits: LinkLimits) => Transport
 
-const ANY: NodeAddress = formatAddress('127.0.0.1', 0)
+/** What the suite needs to know of an implementation. */
+export interface TransportContractOptions {
+  /** Where it listens, with port 0. @default ws://127.0.0.1:0 */
+  readonly address?: NodeAddress | undefined
+}
+
 const KIB = 1_024
 
 /** Declares the tests of the contract with `test`. Each closes what it opens. */
-export function transportContract(test: DeclareTest, makeTransport: MakeTransport): void {
-  frameTests(test, makeTransport)
-  endTests(test, makeTransport)
-  limitTests(test, makeTransport)
-  doorTests(test, makeTransport)
+export function transportContract(
+  test: DeclareTest,
+  makeTransport: MakeTransport,
+  options: TransportContractOptions = {},
+): void {
+  const any = options.address ?? formatAddress('127.0.0.1', 0)
+  const bed: Bed = { makeTransport, any }
+  frameTests(test, bed)
+  endTests(test, bed)
+  limitTests(test, bed)
+  doorTests(test, bed)
+  admissionTests(test, bed)
 }
 
-function frameTests(test: DeclareTest, makeTransport: MakeTransport): void {
+interface Bed {
+  readonly makeTransport: MakeTransport
+  readonly any: NodeAddress
+}
+
+function frameTests(test: DeclareTest, bed: Bed): void {
   test('Transport: frames arrive whole, in order, both ways', async (t) => {
-    const { near, far } = await pair(t, makeTransport)
+    const { near, far } = await pair(t, bed)
     const there = frames(far, 500)
     const back = frames(near, 500)
     for (let n = 0; n < 500; n++) {
@@ -58,11 +75,11 @@ function frameTests(test: DeclareTest, makeTransport: MakeTransport): void {
   })
 
   test('Link.onFrame: frames that came before it was set are not lost, nor reordered', async (t) => {
-    const { near, far } = await pair(t, makeTransport)
+    const { near, far } = await pair(t, bed)
     const received: string[] = []
     for (let n = 0; n < 100; n++) near.send(numbered(n, 10 * KIB))
     near.close('ALL_SENT')
-    await turns(t, makeTransport)
+    await turns(t, bed)
     far.onFrame((frame) => received.push(describe(frame)))
     const reason = await closed(far)
     t.same(
@@ -73,10 +90,10 @@ function frameTests(test: DeclareTest, makeTransport: MakeTransport): void {
   })
 
   test('Link.onFrame: a frame that comes while earlier ones wait stays behind them', async (t) => {
-    const { near, far } = await pair(t, makeTransport)
+    const { near, far } = await pair(t, bed)
     near.send(numbered(0, 8))
     near.send(numbered(1, 8))
-    await turns(t, makeTransport)
+    await turns(t, bed)
     near.send(numbered(2, 8))
     t.same(
       (await frames(far, 3)).map(describe),
@@ -85,7 +102,7 @@ function frameTests(test: DeclareTest, makeTransport: MakeTransport): void {
   })
 
   test('Link.onFrame: a new callback takes over, and one that was set in a callback gets the next frame', async (t) => {
-    const { near, far } = await pair(t, makeTransport)
+    const { near, far } = await pair(t, bed)
     const first: string[] = []
     const rest = new Promise<string[]>((resolve) => {
       far.onFrame((frame) => {
@@ -106,7 +123,7 @@ function frameTests(test: DeclareTest, makeTransport: MakeTransport): void {
   })
 
   test('Link.onFrame: a callback that throws ends the link, not the process', async (t) => {
-    const { near, far } = await pair(t, makeTransport)
+    const { near, far } = await pair(t, bed)
     far.onFrame(() => {
       throw new Error('cannot read this')
     })
@@ -119,9 +136,9 @@ function frameTests(test: DeclareTest, makeTransport: MakeTransport): void {
   })
 }
 
-function endTests(test: DeclareTest, makeTransport: MakeTransport): void {
+function endTests(test: DeclareTest, bed: Bed): void {
   test('Link.close: what was sent before arrives, nothing is delivered to the closer any more', async (t) => {
-    const { near, far } = await pair(t, makeTransport)
+    const { near, far } = await pair(t, bed)
     const toFar: string[] = []
     let isClosed = false
     let late = 0
@@ -151,9 +168,9 @@ function endTests(test: DeclareTest, makeTransport: MakeTransport): void {
   })
 
   test('Link.close: what waited for a callback is dropped', async (t) => {
-    const { near, far } = await pair(t, makeTransport)
+    const { near, far } = await pair(t, bed)
     near.send(numbered(0, 8))
-    await turns(t, makeTransport)
+    await turns(t, bed)
     let delivered = 0
     far.close()
     far.onFrame(() => delivered++)
@@ -163,7 +180,7 @@ function endTests(test: DeclareTest, makeTransport: MakeTransport): void {
   })
 
   test('Link.close: idempotent, the first code stands, onClose is called once and never at once', async (t) => {
-    const { near, far } = await pair(t, makeTransport)
+    const { near, far } = await pair(t, bed)
     const told: string[] = []
     let isInside = true
     near.onClose((reason) => {
@@ -174,20 +191,20 @@ function endTests(test: DeclareTest, makeTransport: MakeTransport): void {
     isInside = false
     t.equal((await closed(far)).code, 'FIRST')
     near.close()
-    await turns(t, makeTransport)
+    await turns(t, bed)
     t.same(told, ['FIRST'])
   })
 
   test('Link.onClose: one who asks after the end is told', async (t) => {
-    const { near, far } = await pair(t, makeTransport)
+    const { near, far } = await pair(t, bed)
     near.close('EARLY')
-    await turns(t, makeTransport)
+    await turns(t, bed)
     t.equal((await closed(near)).code, 'EARLY')
     t.equal((await closed(far)).code, 'EARLY')
   })
 
   test('Link.close: both ends at once', async (t) => {
-    const { near, far } = await pair(t, makeTransport)
+    const { near, far } = await pair(t, bed)
     const ends = Promise.all([closed(near), closed(far)])
     near.close('NEAR')
     far.close('FAR')
@@ -197,15 +214,15 @@ function endTests(test: DeclareTest, makeTransport: MakeTransport): void {
   })
 
   test('Link.close: a code that is no code is a RangeError', async (t) => {
-    const { near } = await pair(t, makeTransport)
+    const { near } = await pair(t, bed)
     t.ok(thrown(() => near.close('not a code')) instanceof RangeError)
     t.ok(thrown(() => near.close('A'.repeat(65))) instanceof RangeError)
   })
 }
 
-function limitTests(test: DeclareTest, makeTransport: MakeTransport): void {
+function limitTests(test: DeclareTest, bed: Bed): void {
   test('Link.send: says full at outboundBytesMax, does not queue that frame, and tells of the drain', async (t) => {
-    const { near, far } = await pair(t, makeTransport, {
+    const { near, far } = await pair(t, bed, {
       frameBytesMax: 64 * KIB,
       outboundBytesMax: 256 * KIB,
     })
@@ -229,7 +246,7 @@ function limitTests(test: DeclareTest, makeTransport: MakeTransport): void {
   })
 
   test('Link.send: a frame over our own frameBytesMax is a RangeError and harms nothing', async (t) => {
-    const { near, far } = await pair(t, makeTransport, { frameBytesMax: 4 * KIB })
+    const { near, far } = await pair(t, bed, { frameBytesMax: 4 * KIB })
     t.ok(thrown(() => near.send(new Uint8Array(4 * KIB + 1))) instanceof RangeError)
     const received = frames(far, 1)
     t.equal(near.send(numbered(1, 4 * KIB)), 'ok', 'the limit itself is allowed')
@@ -237,9 +254,9 @@ function limitTests(test: DeclareTest, makeTransport: MakeTransport): void {
   })
 
   test("Transport: a frame over the receiver's limit ends that link only", async (t) => {
-    const small = makeTransport({ frameBytesMax: 4 * KIB })
-    const big = makeTransport({ frameBytesMax: 100 * KIB })
-    const { links, listener } = await listening(t, small)
+    const small = bed.makeTransport({ frameBytesMax: 4 * KIB })
+    const big = bed.makeTransport({ frameBytesMax: 100 * KIB })
+    const { links, listener } = await listening(t, small, bed.any)
     const near = await big.dial(listener.address)
     const other = await big.dial(listener.address)
     const far = await links.next()
@@ -263,17 +280,17 @@ function limitTests(test: DeclareTest, makeTransport: MakeTransport): void {
   })
 }
 
-function doorTests(test: DeclareTest, makeTransport: MakeTransport): void {
+function doorTests(test: DeclareTest, { makeTransport, any }: Bed): void {
   test('Transport.dial: CLUSTER_DIAL_REFUSED when nobody listens', async (t) => {
     const transport = makeTransport({})
-    const listener = await transport.listen(ANY, () => undefined)
+    const listener = await transport.listen(any, () => undefined)
     await listener.close()
     t.equal(await codeOf(transport.dial(listener.address)), 'CLUSTER_DIAL_REFUSED')
   })
 
   test('Transport.dial: CLUSTER_DIAL_ABORTED before and during, and the signal keeps no listener', async (t) => {
     const transport = makeTransport({})
-    const { listener } = await listening(t, transport)
+    const { listener } = await listening(t, transport, any)
     t.equal(
       await codeOf(transport.dial(listener.address, { signal: AbortSignal.abort() })),
       'CLUSTER_DIAL_ABORTED',
@@ -293,7 +310,7 @@ function doorTests(test: DeclareTest, makeTransport: MakeTransport): void {
 
   test('Transport.listen: CLUSTER_PORT_IN_USE for a port that is taken, and free again after close', async (t) => {
     const transport = makeTransport({})
-    const { listener } = await listening(t, transport)
+    const { listener } = await listening(t, transport, any)
     t.ok(!listener.address.endsWith(':0'), 'the real port is told')
     t.equal(await codeOf(transport.listen(listener.address, () => undefined)), 'CLUSTER_PORT_IN_USE')
     await listener.close()
@@ -311,7 +328,7 @@ function doorTests(test: DeclareTest, makeTransport: MakeTransport): void {
 
   test('Listener.close: ends accepted links with CLUSTER_LISTENER_CLOSED, twice is the same', async (t) => {
     const transport = makeTransport({})
-    const { links, listener } = await listening(t, transport)
+    const { links, listener } = await listening(t, transport, any)
     const near = await transport.dial(listener.address)
     const far = await links.next()
     const ends = Promise.all([closed(near), closed(far)])
@@ -324,7 +341,7 @@ function doorTests(test: DeclareTest, makeTransport: MakeTransport): void {
   test('ListenOptions.unestablishedMax: strangers are turned away at it, established peers do not count', async (t) => {
     const transport = makeTransport({})
     const refused: string[] = []
-    const { links, listener } = await listening(t, transport, {
+    const { links, listener } = await listening(t, transport, any, {
       unestablishedMax: 2,
       onRefused: ({ reason }) => refused.push(reason),
     })
@@ -347,6 +364,17 @@ function doorTests(test: DeclareTest, makeTransport: MakeTransport): void {
     for (const open of [known, strangers[1], link]) open?.close()
   })
 
+  test('Listener.address and Link.remoteAddress: of the scheme that was asked for', async (t) => {
+    const transport = makeTransport({})
+    const { links, listener } = await listening(t, transport, any)
+    const near = await transport.dial(listener.address)
+    const far = await links.next()
+    t.equal(parseAddress(listener.address).isSecure, parseAddress(any).isSecure)
+    t.equal(near.remoteAddress, listener.address)
+    t.ok(parseAddress(far.remoteAddress).host)
+    near.close()
+  })
+
   test('RangeError for limits that contradict each other', async (t) => {
     t.ok(thrown(() => makeTransport({ frameBytesMax: 10 })) instanceof RangeError)
     t.ok(
@@ -354,6 +382,88 @@ function doorTests(test: DeclareTest, makeTransport: MakeTransport): void {
         RangeError,
     )
   })
+}
+
+/** Limits on strangers; what each counts in detail is `Admission`'s own test. */
+function admissionTests(test: DeclareTest, { makeTransport, any }: Bed): void {
+  test('ListenOptions.unestablishedPerAddressMax: one address has no more strangers, one who is known makes room', async (t) => {
+    const transport = makeTransport({})
+    const refused: string[] = []
+    const { links, listener } = await listening(t, transport, any, {
+      unestablishedPerAddressMax: 2,
+      onRefused: ({ reason }) => refused.push(reason),
+    })
+    const open = [await transport.dial(listener.address), await transport.dial(listener.address)]
+    t.ok(await isTurnedAway(transport, listener))
+    t.same(refused, ['crowded'])
+    const known = await links.next()
+    known.established()
+    open.push(await transport.dial(listener.address))
+    t.ok(await isTurnedAway(transport, listener))
+    for (const link of open) link.close()
+  })
+
+  test('ListenOptions.connectionsPerSecondPerAddress: a burst, then no more, and what stands is not touched', async (t) => {
+    const transport = makeTransport({})
+    const refused: string[] = []
+    const { links, listener } = await listening(t, transport, any, {
+      // A new one only after a quarter of an hour: whatever the machine is busy with, none comes free meanwhile.
+      connectionsPerSecondPerAddress: 0.001,
+      onRefused: ({ reason }) => refused.push(reason),
+    })
+    const near = await transport.dial(listener.address)
+    const far = await links.next()
+    far.established()
+    t.ok(await isTurnedAway(transport, listener))
+    t.same(refused, ['rate'])
+    const echo = frames(near, 1)
+    far.send(numbered(1, 8))
+    await echo
+    near.close()
+  })
+
+  test('ListenOptions.allowAddresses: nobody else gets in', async (t) => {
+    const transport = makeTransport({})
+    const refused: string[] = []
+    const open = await listening(t, transport, any)
+    const link = await transport.dial(open.listener.address)
+    const { host } = parseAddress((await open.links.next()).remoteAddress)
+    const allowed = await listening(t, transport, any, { allowAddresses: ['192.0.2.0/24', host] })
+    const welcome = await transport.dial(allowed.listener.address)
+    await allowed.links.next()
+    let accepted = 0
+    const closedToUs = await transport.listen(any, () => accepted++, {
+      allowAddresses: ['192.0.2.0/24', '2001:db8::/32'],
+      onRefused: ({ reason }) => refused.push(reason),
+    })
+    t.teardown(() => closedToUs.close())
+    t.ok(await isTurnedAway(transport, closedToUs))
+    t.same(refused, ['address'])
+    t.equal(accepted, 0)
+    for (const each of [link, welcome]) each.close()
+  })
+
+  test('Transport.listen: RangeError for limits on strangers that are none', async (t) => {
+    const transport = makeTransport({})
+    const bad = [
+      { unestablishedMax: 0 },
+      { unestablishedPerAddressMax: 1.5 },
+      { connectionsPerSecondPerAddress: 0 },
+      { allowAddresses: [] },
+      { allowAddresses: ['10.0.0.0/33'] },
+      { allowAddresses: ['10.0.0.1/8'] },
+    ]
+    for (const options of bad) {
+      const error = await transport.listen(any, () => undefined, options).catch((cause: unknown) => cause)
+      t.ok(error instanceof RangeError, JSON.stringify(options))
+    }
+  })
+}
+
+/** A dial fails as it must when a limit turns it away. */
+async function isTurnedAway(transport: Transport, listener: Listener): Promise<boolean> {
+  const code = await codeOf(transport.dial(listener.address))
+  return code === 'CLUSTER_DIAL_REJECTED' || code === 'CLUSTER_DIAL_FAILED'
 }
 
 interface Listening {
@@ -365,12 +475,13 @@ interface Listening {
 async function listening(
   t: ContractTest,
   transport: Transport,
+  any: NodeAddress,
   options?: Parameters<Transport['listen']>[2],
 ): Promise<Listening> {
   const accepted: Link[] = []
   const waiting: Array<(link: Link) => void> = []
   const listener = await transport.listen(
-    ANY,
+    any,
     (link) => {
       const taker = waiting.shift()
       if (taker === undefined) accepted.push(link)
@@ -388,11 +499,11 @@ async function listening(
 
 async function pair(
   t: ContractTest,
-  makeTransport: MakeTransport,
+  { makeTransport, any }: Bed,
   limits: LinkLimits = {},
 ): Promise<{ readonly near: Link; readonly far: Link }> {
   const transport = makeTransport(limits)
-  const { listener, links } = await listening(t, transport)
+  const { listener, links } = await listening(t, transport, any)
   const near = await transport.dial(listener.address)
   const far = await links.next()
   far.established()
@@ -401,8 +512,8 @@ async function pair(
 }
 
 /** Lets what is under way arrive: some round trips on a link of their own, which is events and not time. */
-async function turns(t: ContractTest, makeTransport: MakeTransport): Promise<void> {
-  const { near, far } = await pair(t, makeTransport)
+async function turns(t: ContractTest, bed: Bed): Promise<void> {
+  const { near, far } = await pair(t, bed)
   far.onFrame((frame) => far.send(frame.slice()))
   for (let n = 0; n < 20; n++) {
     const echo = frames(near, 1)

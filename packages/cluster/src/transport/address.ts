@@ -1,6 +1,6 @@
 /**
- * Addresses of nodes: where a node listens, written `ws://host:port`. An address is a place, never an
- * identity: a node is known by its name and incarnation.
+ * Addresses of nodes: where a node listens, written `ws://host:port`, or `wss://host:port` where it speaks TLS.
+ * An address is a place, never an identity: a node is known by its name and incarnation.
  */
 import { TransportError } from './transport-error.ts'
 
@@ -17,47 +17,50 @@ export interface AddressParts {
   readonly host: string
   /** 0 to 65,535; 0 only makes sense for listening and means any free port. */
   readonly port: number
+  /** True for `wss://`: TLS. */
+  readonly isSecure: boolean
 }
 
 const ADDRESS_CHARS_MAX = 300
 const PORT_MAX = 65_535
-const ADDRESS = /^ws:\/\/(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+)):(\d{1,5})$/
+const ADDRESS = /^ws(s?):\/\/(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+)):(\d{1,5})$/
 const LOOPBACK_V4 = /^(?:::ffff:)?127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/
 
 /**
- * Checks and normalises an address, for example `ws://127.0.0.1:7001` or `ws://[::1]:7001`.
+ * Checks and normalises an address, for example `ws://127.0.0.1:7001` or `wss://[::1]:7001`.
  *
- * @throws {TransportError} `CLUSTER_BAD_ADDRESS` if it is not `ws://host:port`: a path, a query, a user name,
- * another scheme or a missing port are refused rather than ignored.
+ * @throws {TransportError} `CLUSTER_BAD_ADDRESS` if it is not `ws://host:port` or `wss://host:port`: a path, a
+ * query, a user name, another scheme or a missing port are refused rather than ignored.
  */
 export function nodeAddress(value: string): NodeAddress {
-  const { host, port } = parseAddress(value)
-  return formatAddress(host, port)
+  const { host, port, isSecure } = parseAddress(value)
+  return formatAddress(host, port, isSecure)
 }
 
 /** The parts of an address. @throws {TransportError} `CLUSTER_BAD_ADDRESS`, as `nodeAddress` does. */
 export function parseAddress(value: string): AddressParts {
   const match = value.length <= ADDRESS_CHARS_MAX ? ADDRESS.exec(value.toLowerCase()) : null
-  const host = match?.[1] ?? match?.[2]
-  const port = Number(match?.[3])
+  const host = match?.[2] ?? match?.[3]
+  const port = Number(match?.[4])
   if (host === undefined || port > PORT_MAX) {
     const shown = value.length <= ADDRESS_CHARS_MAX ? value : `${value.slice(0, ADDRESS_CHARS_MAX)}...`
     throw new TransportError(
       'CLUSTER_BAD_ADDRESS',
-      `Cannot use "${shown}" as the address of a node: it must be "ws://host:port" with nothing behind the port, ` +
-        'for example "ws://127.0.0.1:7001"',
+      `Cannot use "${shown}" as the address of a node: it must be "ws://host:port", or "wss://host:port" with TLS, ` +
+        'with nothing behind the port, for example "ws://127.0.0.1:7001"',
     )
   }
-  return { host, port }
+  return { host, port, isSecure: match?.[1] === 's' }
 }
 
 /**
  * The address of a host and a port. `host` is a name, an IPv4 or an IPv6 address, with or without brackets.
+ * With `isSecure` it is a `wss://` one. @default false
  */
-export function formatAddress(host: string, port: number): NodeAddress {
+export function formatAddress(host: string, port: number, isSecure = false): NodeAddress {
   const bare = host.startsWith('[') ? host.slice(1, -1) : host
   const shown = bare.includes(':') ? `[${bare}]` : bare
-  return `ws://${shown.toLowerCase()}:${port}` as NodeAddress
+  return `ws${isSecure ? 's' : ''}://${shown.toLowerCase()}:${port}` as NodeAddress
 }
 
 /**

@@ -1,20 +1,43 @@
 /** The shell of `HandshakeCore`: shakes hands on one link, within one deadline. */
 import { decode, encode, inspectCbor } from '@understudy/runtime/codec'
 import type { Clock } from '@understudy/runtime'
-import { equalBytes, hmacSha256 } from '@understudy/runtime/internal'
 import { HandshakeCore } from '../wire/handshake-core.ts'
 import type { HandshakeEffect, HandshakeInput, PeerFacts } from '../wire/handshake-core.ts'
 import { handshakeBytesMax } from '../wire/handshake-message.ts'
-import type { Hello } from '../wire/handshake-message.ts'
+import type { AuthenticatedBy, Hello } from '../wire/handshake-message.ts'
+import type { JoinJudge } from '../wire/join-policy.ts'
 import type { KnownNode, Refusal } from '../wire/refusal.ts'
+import { signProof, verifyProof, type SecretRing } from '../wire/secret-ring.ts'
+import { nodeAddress, parseAddress } from './address.ts'
 import type { Link } from './transport.ts'
+
+/** What a node says of itself; how it is authenticated the shell adds. */
+export type HandshakeHello = Omit<Hello, 'type' | 'authenticated' | 'authenticatedBy'>
 
 export interface HandshakeShellOptions {
   readonly link: Link
   readonly role: 'initiator' | 'acceptor'
-  readonly hello: Omit<Hello, 'type'>
+  /** `lane` and `connection` are the initiator's to say. */
+  readonly hello: HandshakeHello
   readonly known: (node: string) => KnownNode | undefined
-  readonly secret: string | undefined
+  /** Asked once, when the handshake begins: an exchange of secrets counts from the next one on. @default none */
+  readonly secrets?: (() => SecretRing | undefined) | undefined
+  /** The transport has verified the peer's certificate. Without secrets that is what authenticates. @default false */
+  readonly authenticatedByTransport?: boolean | undefined
+  /**
+   * Refuse, before a word is said, when neither a secret nor the transport authenticates: a node whose certificates are
+   * its only protection must not fall back to none. @default false
+   */
+  readonly authenticationRequired?: boolean | undefined
+  /** The names in the peer's verified certificate. @default those of `link.peerCertificate` */
+  readonly peerNames?: readonly string[] | undefined
+  /** Who may come in, of those who have proved themselves. @default everybody */
+  readonly admits?: JoinJudge | undefined
+  /**
+   * For the acceptor of a lane: whether the connection it belongs to stands, with this very life of this very node.
+   * @default taken for true
+   */
+  readonly hasConnection?: ((peer: PeerFacts) => boolean) | undefined
   readonly clock: Clock
   /** For the whole handshake, in milliseconds. */
   readonly timeoutMs: number
@@ -23,7 +46,17 @@ export interface HandshakeShellOptions {
 }
 
 export type HandshakeOutcome =
-  | { readonly type: 'established'; readonly peer: PeerFacts; readonly authenticated: boolean }
+  | {
+      readonly type: 'established'
+      readonly peer: PeerFacts
+      /** Of the wire: below 2 there are no lanes, and control carries everything. */
+      readonly version: number
+      /** What both offer, sorted. */
+      readonly features: readonly string[]
+      /** Whether the peer has shown that it is one of us, by a secret or a certificate. */
+      readonly authenticated: boolean
+      readonly authenticatedBy: AuthenticatedBy
+    }
   /** The link is closing. */
   | { readonly type: 'refused'; readonly refusal: Refusal; readonly by: 'us' | 'peer' }
   /** The link ended before the handshake did. */
@@ -32,10 +65,19 @@ export type HandshakeOutcome =
 /**
  * Shakes hands on `link`. Never rejects. When it is established the link's `onFrame` and `onClose` are the caller's to
  * set, and frames that came right behind the handshake are not lost: `done` is called before the next one is read.
+ *
+ * @throws {RangeError} if the hello is not of the form that peers accept.
  */
 export function shakeHands(options: HandshakeShellOptions, done: (outcome: HandshakeOutcome) => void): void {
-  const { link, role, hello, known, secret, clock } = options
-  const core = new HandshakeCore({ role, hello, known })
+  const { link, role, known, authenticationRequired, clock } = options
+  const ring = options.secrets?.()
+  const core = new HandshakeCore({
+    role,
+    hello: { ...options.hello, ...authentication(ring, options.authenticatedByTransport ?? false) },
+    known,
+    admit: (peer) => admit(options, peer),
+    authenticationRequired,
+  })
   let over = false
   const timer = clock.setTimer(clock.monotonicMs() + options.timeoutMs, () => step({ type: 'timeout' }))
 
@@ -57,13 +99,15 @@ export function shakeHands(options: HandshakeShellOptions, done: (outcome: Hands
         link.send(encode(effect.message))
         return
       case 'sign':
-        step({ type: 'signed', mac: hmacSha256(secret ?? '', effect.bytes) })
+        step(
+          ring === undefined ? { type: 'timeout' } : { type: 'signed', mac: signProof(ring, effect.bytes) },
+        )
         return
       case 'verify':
-        step({ type: 'verified', ok: equalBytes(hmacSha256(secret ?? '', effect.bytes), effect.mac) })
+        step({ type: 'verified', ok: ring !== undefined && verifyProof(ring, effect.bytes, effect.mac) })
         return
       case 'established':
-        finish({ type: 'established', peer: effect.peer, authenticated: effect.authenticated })
+        finish(effect)
         return
       case 'refused':
         finish({ type: 'refused', refusal: effect, by: effect.by })
@@ -76,7 +120,7 @@ export function shakeHands(options: HandshakeShellOptions, done: (outcome: Hands
 
   link.onFrame((frame) => {
     if (over) return
-    step({ type: 'message', message: readFrame(frame) })
+    step({ type: 'message', message: readHandshakeFrame(frame) })
   })
   link.onClose((reason) => {
     finish({ type: 'lost', code: reason.code })
@@ -85,8 +129,51 @@ export function shakeHands(options: HandshakeShellOptions, done: (outcome: Hands
   step({ type: 'start' })
 }
 
+function authentication(
+  ring: SecretRing | undefined,
+  byTransport: boolean,
+): { readonly authenticated: boolean; readonly authenticatedBy: AuthenticatedBy } {
+  if (ring !== undefined) return { authenticated: true, authenticatedBy: 'secret' }
+  return { authenticated: false, authenticatedBy: byTransport ? 'tls' : 'none' }
+}
+
+function admit(options: HandshakeShellOptions, peer: PeerFacts): Refusal | undefined {
+  const { link, role, peerNames = link.peerCertificate?.names, admits, hasConnection } = options
+  const dialled = role === 'initiator'
+  if (!isSpelledWell(peer.address)) {
+    return {
+      code: 'CLUSTER_BAD_HANDSHAKE',
+      reason: 'The address in the hello is none: it must be as "ws://10.0.0.7:7001"',
+    }
+  }
+  const refusal = admits?.({ ...peer, remoteHost: hostOf(link.remoteAddress), dialled, peerNames })
+  if (refusal !== undefined) return refusal
+  if (dialled || peer.lane === 'control' || hasConnection?.(peer) !== false) return undefined
+  return {
+    code: 'CLUSTER_NO_SUCH_CONNECTION',
+    reason: `No connection of node "${peer.node}" stands here that the lane "${peer.lane}" would belong to`,
+  }
+}
+
+/** Addresses are compared as text everywhere behind the handshake, so there is one spelling. */
+function isSpelledWell(address: string): boolean {
+  try {
+    return nodeAddress(address) === address
+  } catch {
+    return false
+  }
+}
+
+function hostOf(remoteAddress: string): string {
+  try {
+    return parseAddress(remoteAddress).host
+  } catch {
+    return ''
+  }
+}
+
 /** Whatever cannot be read is a message of no form: the core refuses it in its own words. */
-function readFrame(frame: Uint8Array): unknown {
+function readHandshakeFrame(frame: Uint8Array): unknown {
   if (frame.length > handshakeBytesMax || inspectCbor(frame) !== undefined) return undefined
   try {
     return decode(frame)

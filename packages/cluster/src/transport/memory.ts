@@ -5,9 +5,19 @@
  */
 import { formatAddress, parseAddress } from './address.ts'
 import type { NodeAddress } from './address.ts'
+import { Admission } from './admission.ts'
+import type { AdmissionRefusal, Guest } from './admission.ts'
 import { LinkInbox } from './link-inbox.ts'
-import { TransportError } from './transport-error.ts'
-import { checkCloseCode, checkInteger, checkLinkLimits, frameTooBig, linkDefaults } from './transport.ts'
+import {
+  dialAborted,
+  dialRefused,
+  dialRejected,
+  dialTimeout,
+  portInUse,
+  turnedAway,
+} from './transport-error.ts'
+import type { TransportError } from './transport-error.ts'
+import { checkCloseCode, checkLinkLimits, frameTooBig, linkDefaults } from './transport.ts'
 import type {
   CloseReason,
   DialOptions,
@@ -34,9 +44,17 @@ export interface MemoryNetworkOptions {
    * a dial has no effect: a dial to a held host then waits for its signal or for `release`.
    */
   readonly setTimer?: ((delayMs: number, fire: () => void) => () => void) | undefined
+  /**
+   * The time, in milliseconds. Without it time stands still for the limits on strangers: a host's burst of
+   * connections is never filled up again, and no stranger is old enough to make room for another.
+   */
+  readonly monotonicMs?: (() => number) | undefined
 }
 
-/** A network of hosts. A host is just a label: one for each node of a test. */
+/**
+ * A network of hosts. A host is just a label: one for each node of a test. Limits on strangers count by label, and as for
+ * loopback those for each address hold only where they are set; `allowAddresses` may name labels.
+ */
 export interface MemoryNetwork {
   /** The transport of one host. Its limits hold for what this host sends and accepts. */
   readonly transport: (host: string, limits?: LinkLimits) => Transport
@@ -78,6 +96,7 @@ interface Limits {
 class Network {
   readonly schedule: (task: () => void) => void
   readonly setTimer: ((delayMs: number, fire: () => void) => () => void) | undefined
+  readonly monotonicMs: () => number
   readonly listeners = new Map<NodeAddress, MemoryListener>()
   readonly links = new Set<MemoryLink>()
   readonly held = new Set<string>()
@@ -88,6 +107,7 @@ class Network {
   constructor(options: MemoryNetworkOptions) {
     this.schedule = options.schedule
     this.setTimer = options.setTimer
+    this.monotonicMs = options.monotonicMs ?? (() => 0)
   }
 
   /** Runs `task` soon, or when neither host is held any more. */
@@ -135,13 +155,8 @@ class MemoryTransport implements Transport {
   ): Promise<Listener> => {
     const asked = parseAddress(address)
     const port = asked.port === 0 ? this.#network.freePort(asked.host) : asked.port
-    const real = formatAddress(asked.host, port)
-    if (this.#network.listeners.has(real)) {
-      throw new TransportError(
-        'CLUSTER_PORT_IN_USE',
-        `Cannot listen on "${real}": the port is in use; give another one, or 0 for any`,
-      )
-    }
+    const real = formatAddress(asked.host, port, asked.isSecure)
+    if (this.#network.listeners.has(real)) throw portInUse(real)
     const listener = new MemoryListener(this.#network, this.#host, real, this.#limits, onLink, options)
     this.#network.listeners.set(real, listener)
     return listener
@@ -154,14 +169,7 @@ class MemoryTransport implements Transport {
       const signal = options.signal
       const timeoutMs = options.timeoutMs ?? linkDefaults.dialTimeoutMs
       let isSettled = false
-      const cancelTimer = network.setTimer?.(timeoutMs, () =>
-        fail(
-          new TransportError(
-            'CLUSTER_DIAL_TIMEOUT',
-            `Cannot dial "${address}": no answer within ${timeoutMs} ms`,
-          ),
-        ),
-      )
+      const cancelTimer = network.setTimer?.(timeoutMs, () => fail(dialTimeout(address, timeoutMs)))
       const settle = (): boolean => {
         if (isSettled) return false
         isSettled = true
@@ -172,14 +180,7 @@ class MemoryTransport implements Transport {
       const fail = (error: TransportError): void => {
         if (settle()) reject(error)
       }
-      const onAbort = (): void =>
-        fail(
-          new TransportError(
-            'CLUSTER_DIAL_ABORTED',
-            `Gave up dialling "${address}": the caller's signal was aborted`,
-            { cause: signal?.reason },
-          ),
-        )
+      const onAbort = (): void => fail(dialAborted(address, signal?.reason))
       signal?.addEventListener('abort', onAbort, { once: true })
       if (signal?.aborted === true) {
         onAbort()
@@ -191,28 +192,20 @@ class MemoryTransport implements Transport {
         if (isSettled) return
         const listener = network.listeners.get(address)
         if (listener === undefined) {
-          fail(
-            new TransportError(
-              'CLUSTER_DIAL_REFUSED',
-              `Cannot dial "${address}": nobody listens there; start the node or mend the address`,
-            ),
-          )
+          fail(dialRefused(address))
           return
         }
         const link = listener.accept(this.#host, this.#limits)
-        if (link === undefined) {
-          fail(
-            new TransportError(
-              'CLUSTER_DIAL_REJECTED',
-              `Cannot dial "${address}": it has too many links whose peer is not known yet`,
-            ),
-          )
-        } else if (settle()) {
-          resolve(link)
-        }
+        if (typeof link === 'string') fail(dialRejected(address, turnedAway[link]))
+        else if (settle()) resolve(link)
       })
     })
   }
+}
+
+/** A link that is not there yet while it is judged. */
+interface Stranger {
+  link: MemoryLink | undefined
 }
 
 class MemoryListener implements Listener {
@@ -222,7 +215,9 @@ class MemoryListener implements Listener {
   readonly #limits: Limits
   readonly #onLink: (link: Link) => void
   readonly #options: ListenOptions
-  readonly #unestablishedMax: number
+  readonly #admission: Admission<Stranger>
+  /** Whose peer was not known yet when it was last looked at. */
+  readonly #guests = new Map<MemoryLink, Guest<Stranger>>()
   readonly #accepted = new Set<MemoryLink>()
   #closed: Promise<void> | undefined
 
@@ -240,26 +235,35 @@ class MemoryListener implements Listener {
     this.#limits = limits
     this.#onLink = onLink
     this.#options = options
-    this.#unestablishedMax = options.unestablishedMax ?? linkDefaults.unestablishedMax
-    checkInteger('unestablishedMax', this.#unestablishedMax, 1, 1_000_000)
+    // The real transport's default time for a handshake, a quarter of it.
+    this.#admission = new Admission(options, { agedMs: 1_250, silentMax: 1, hasNames: true })
   }
 
-  /** The dialler's end of a new link, or undefined when there are too many unestablished ones. */
-  accept(from: string, fromLimits: Limits): MemoryLink | undefined {
-    let unestablished = 0
+  /** The dialler's end of a new link, or why there is none. */
+  accept(from: string, fromLimits: Limits): MemoryLink | AdmissionRefusal {
     for (const link of this.#accepted) {
+      const guest = this.#guests.get(link)
+      if (guest !== undefined && (link.isGone || link.isEstablished)) {
+        this.#admission.leave(guest)
+        this.#guests.delete(link)
+      }
       if (link.isGone) this.#accepted.delete(link)
-      else if (!link.isEstablished) unestablished++
     }
-    if (unestablished >= this.#unestablishedMax) {
-      this.#options.onRefused?.({ reason: 'crowded', remoteAddress: formatAddress(from, 0) })
-      return undefined
+    const remoteAddress = formatAddress(from, 0)
+    const stranger: Stranger = { link: undefined }
+    const answer = this.#admission.enter(stranger, from, this.#network.monotonicMs())
+    if (answer.type === 'refused') {
+      this.#options.onRefused?.({ reason: answer.reason, remoteAddress })
+      return answer.reason
     }
+    answer.makeRoom?.link?.close('CLUSTER_LINK_NOT_ESTABLISHED')
     const near = new MemoryLink(this.#network, from, this.address, fromLimits)
-    const far = new MemoryLink(this.#network, this.host, formatAddress(from, 0), this.#limits)
+    const far = new MemoryLink(this.#network, this.host, remoteAddress, this.#limits)
+    stranger.link = far
     near.join(far)
     far.join(near)
     this.#accepted.add(far)
+    this.#guests.set(far, answer.guest)
     this.#onLink(far)
     return near
   }

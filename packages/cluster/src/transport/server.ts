@@ -1,39 +1,38 @@
 /**
- * The real transport: WebSockets on an HTTP server. The one importer of `ws`, `node:http` and `node:https`.
+ * The real transport: WebSockets on an HTTP server, with TLS or without. The one importer of `ws`, `node:http`,
+ * `node:https` and what TLS needs.
  *
- * Nodes link on a path and a subprotocol of their own, so that the same port can serve a user's HTTP handler;
- * a request with an Origin is a browser's and never reaches the node handshake. Frames are binary and
- * uncompressed. The file is longer than most because it is the only one that may import `ws` and `node:http`.
+ * Nodes link on a path and a subprotocol of their own, so that the same port can serve a user's HTTP handler and
+ * WebSockets; a request with an Origin is a browser's and never reaches the node handshake. Frames are binary and
+ * uncompressed. Every connection is a guest of `Admission` from its first packet until it is known who is there. The
+ * file is longer than most because it is the only one that may open sockets.
  */
+import { constants, createPrivateKey, X509Certificate } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import { createServer as createSecureServer } from 'node:https'
+import type { Server as SecureServer } from 'node:https'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { createSecureContext } from 'node:tls'
+import type { SecureContext, SecureContextOptions, TLSSocket } from 'node:tls'
 import { WebSocket, WebSocketServer } from 'ws'
-import type { RawData } from 'ws'
 import { formatAddress, parseAddress } from './address.ts'
 import type { NodeAddress } from './address.ts'
-import { LinkInbox } from './link-inbox.ts'
-import { TransportError } from './transport-error.ts'
-import type { TransportErrorCode } from './transport-error.ts'
-import {
-  checkCloseCode,
-  checkInteger,
-  checkLinkLimits,
-  frameTooBig,
-  isCloseCode,
-  linkDefaults,
-} from './transport.ts'
-import type {
-  CloseReason,
-  DialOptions,
-  Link,
-  LinkLimits,
-  Listener,
-  ListenOptions,
-  Refusal,
-  SendResult,
-  Transport,
-} from './transport.ts'
+import { Door, refusalResponse, refusedHeader } from './door.ts'
+import type { Caller } from './door.ts'
+import { peerCertificate, pemCertificates, TlsKeeper } from './tls.ts'
+import type { CheckedTlsMaterial, TlsInUse } from './tls.ts'
+import { badTls, portInUse, TransportError } from './transport-error.ts'
+import type { Link, Listener, ListenOptions, PeerCertificate, Refusal, Transport } from './transport.ts'
+import { isOriginAllowed, UserWebSocket } from './user-socket.ts'
+import { dial } from './web-socket-dial.ts'
+import type { DialSocket } from './web-socket-dial.ts'
+import { WebSocketLink } from './web-socket-link.ts'
+import { checkWebSocketOptions } from './web-socket-options.ts'
+import type { WebSocketSettings, WebSocketTransportOptions } from './web-socket-options.ts'
+
+export type { WebSocketTransportOptions } from './web-socket-options.ts'
 
 /** Where node links live on a node's HTTP server. */
 export const NODE_PATH = '/understudy/node'
@@ -43,61 +42,63 @@ export const NODE_SUBPROTOCOL = 'understudy.1'
 /** A user's own HTTP handler. What it throws or rejects with becomes a 500 and goes to `onHttpError`. */
 export type HttpHandler = (request: IncomingMessage, response: ServerResponse) => void | Promise<void>
 
-/** Options of `webSocketTransport`. */
-export interface WebSocketTransportOptions extends LinkLimits {
-  /** Serves everything that is not a node link, on the same port. Without it such requests get 404. */
-  readonly http?: HttpHandler | undefined
-  /** Told what `http` threw. Default: nobody is. */
-  readonly onHttpError?: ((error: unknown) => void) | undefined
+/** The transport between processes. */
+export interface WebSocketTransport extends Transport {
   /**
-   * How long an accepted link may stay without `established()` before it is closed with
-   * `CLUSTER_LINK_NOT_ESTABLISHED`, in milliseconds. 1 to 600,000. @default 5_000
+   * Takes new TLS material: asks the `tls` function again (or reads the `tls` object again), and uses what it gives for
+   * all new connections, in and out. Links that stand are not touched. Material that cannot be used (not PEM, a key of
+   * another certificate, not valid today) is refused as a whole, and the old one stays in use.
+   *
+   * @throws {TransportError} (as a rejection) CLUSTER_BAD_TLS
    */
-  readonly establishTimeoutMs?: number | undefined
-  /**
-   * How long a closing link waits for its queue to leave and for the peer's answer before the connection is
-   * cut, in milliseconds. 1 to 600,000. Also bounds `Listener.close()`. @default 2_000
-   */
-  readonly closeTimeoutMs?: number | undefined
-  /** TCP connections of all kinds that one listener accepts; further ones are dropped. @default 4_096 */
-  readonly connectionsMax?: number | undefined
+  readonly reloadTls: () => Promise<void>
 }
-
-/** What `WebSocketTransportOptions` are when left out (its limits: `linkDefaults`). */
-export const webSocketDefaults = Object.freeze({
-  establishTimeoutMs: 5_000,
-  closeTimeoutMs: 2_000,
-  connectionsMax: 4_096,
-})
 
 /**
  * The transport between processes.
  *
  * Memory: one link holds at most `outboundBytesMax` outbound, and inbound one frame in the making and
- * `frameBytesMax` of frames that nobody took; a stranger can make a node hold at most `unestablishedMax`
- * times that for `establishTimeoutMs`.
+ * `frameBytesMax` of frames that nobody took. What strangers can make a node hold is `silentConnectionsMax` times one
+ * request's head (with TLS: one handshake), and `unestablishedMax` times 128 KiB; users hold what their handlers keep,
+ * on at most `userConnectionsMax` connections.
  *
  * @throws {RangeError} if an option is out of range.
  */
-export function webSocketTransport(options: WebSocketTransportOptions = {}): Transport {
-  const settings = checkOptions(options)
+export function webSocketTransport(options: WebSocketTransportOptions = {}): WebSocketTransport {
+  const settings = checkWebSocketOptions(options)
+  const tls = options.tls === undefined ? undefined : new TlsKeeper(options.tls, openTls)
+  const listeners = new Set<WebSocketListener>()
+  const dialParts = {
+    settings,
+    secure: tls && (() => tls.current()),
+    connect: (address: NodeAddress, secure: TlsInUse<SecureContext> | undefined): DialSocket<Duplex> =>
+      connect(settings, address, secure),
+    certificateOf,
+    setTimer,
+    defer: queueMicrotask,
+  }
   return {
-    listen: (address, onLink, listenOptions = {}) => listen(settings, address, onLink, listenOptions),
-    dial: (address, dialOptions = {}) => dial(settings, address, dialOptions),
+    listen: async (address, onLink, listenOptions = {}) => {
+      const listener = await listen({ settings, tls, onLink, options: listenOptions }, address)
+      listeners.add(listener)
+      // Meanwhile there may have been new material.
+      if (tls?.inUse !== undefined) listener.useTls(tls.inUse)
+      listener.onClosing = () => void listeners.delete(listener)
+      return listener
+    },
+    dial: (address, dialOptions = {}) => dial(dialParts, address, dialOptions),
+    reloadTls: async () => {
+      if (tls === undefined) throw badTls('reload TLS', 'this transport was made without "tls"')
+      await tls.reload((next) => {
+        for (const listener of listeners) listener.checkTls(next)
+        for (const listener of listeners) listener.useTls(next)
+      })
+    },
   }
 }
 
-interface Settings {
-  readonly frameBytesMax: number
-  readonly outboundBytesMax: number
-  readonly establishTimeoutMs: number
-  readonly closeTimeoutMs: number
-  readonly connectionsMax: number
-  readonly http: HttpHandler | undefined
-  readonly onHttpError: ((error: unknown) => void) | undefined
-}
+type Tls = TlsKeeper<SecureContext>
 
-const DURATION_MS_MOST = 600_000
 /** A message in more pieces than this is an attack on memory, not a message. */
 const FRAGMENTS_MAX = 1_024
 const CHUNKS_MAX = 16_384
@@ -105,82 +106,136 @@ const HEADER_BYTES_MAX = 16_384
 const HEADERS_TIMEOUT_MS = 10_000
 const REQUEST_TIMEOUT_MS = 60_000
 const KEEP_ALIVE_TIMEOUT_MS = 5_000
+/** What a handshake needs, eight times over. Some of it may come in one piece with what is sent after it. */
+const UNESTABLISHED_BYTES_MAX = 131_072
+const USER_PING_INTERVAL_MS = 30_000
+const STATUS_GOING_AWAY = 1_001
+const USERS_FULL = 'userConnectionsMax is reached'
 
-/** The status of a WebSocket close frame that carries one of our codes as its text. */
-const STATUS_CODED = 4_000
-/** A reaction to it is the cheapest microtask. */
-const settled = Promise.resolve()
-/** Frames from this size on are not held back until the end of the turn. */
-const CORK_BYTES_MOST = 1_024
-const STATUS_NOT_BINARY = 1_003
-const STATUS_TOO_BIG = 1_009
-const STATUS_NONE_SEEN = 1_006
-const PROTOCOL_STATUSES: ReadonlySet<number> = new Set([1_002, 1_007, 1_008])
+function setTimer(delayMs: number, fire: () => void): () => void {
+  const timer = setTimeout(fire, delayMs)
+  return () => clearTimeout(timer)
+}
 
-function checkOptions(options: WebSocketTransportOptions): Settings {
-  const settings = {
-    ...checkLinkLimits(options),
-    establishTimeoutMs: options.establishTimeoutMs ?? webSocketDefaults.establishTimeoutMs,
-    closeTimeoutMs: options.closeTimeoutMs ?? webSocketDefaults.closeTimeoutMs,
-    connectionsMax: options.connectionsMax ?? webSocketDefaults.connectionsMax,
-    http: options.http,
-    onHttpError: options.onHttpError,
+// ---- TLS
+
+/** Opens material, after a look at all that OpenSSL would find wrong only when somebody dials. */
+function openTls(material: CheckedTlsMaterial): SecureContext {
+  const [own] = certificatesOf('cert', material.cert)
+  for (const pem of material.ca ?? []) certificatesOf('ca', pem)
+  if (own === undefined || !own.checkPrivateKey(createPrivateKey(keyText(material)))) {
+    throw new Error('"key" is not the private key of "cert"; give the two that were made together')
   }
-  checkInteger('establishTimeoutMs', settings.establishTimeoutMs, 1, DURATION_MS_MOST)
-  checkInteger('closeTimeoutMs', settings.closeTimeoutMs, 1, DURATION_MS_MOST)
-  checkInteger('connectionsMax', settings.connectionsMax, 1, 1_000_000)
-  return settings
+  const nowMs = Date.now()
+  if (Date.parse(own.validTo) < nowMs) {
+    throw new Error(`"cert" expired on ${own.validTo}; every peer would refuse it, so get a new one`)
+  }
+  if (Date.parse(own.validFrom) > nowMs) {
+    throw new Error(
+      `"cert" is valid from ${own.validFrom} only; wait until then, or set this machine's clock`,
+    )
+  }
+  return createSecureContext(contextOptions(material))
+}
+
+function certificatesOf(field: string, pem: string | Uint8Array): readonly X509Certificate[] {
+  const texts = pemCertificates(pem)
+  if (texts.length === 0) throw new Error(`"${field}" has no "-----BEGIN CERTIFICATE-----"`)
+  try {
+    return texts.map((text) => new X509Certificate(text))
+  } catch (error) {
+    throw new Error(`"${field}" has a certificate that cannot be read; is the file whole?`, { cause: error })
+  }
+}
+
+function keyText({ key }: CheckedTlsMaterial): string | Buffer {
+  return typeof key === 'string' ? key : Buffer.from(key)
+}
+
+function contextOptions(material: CheckedTlsMaterial): SecureContextOptions {
+  const bytes = (pem: string | Uint8Array): string | Buffer =>
+    typeof pem === 'string' ? pem : Buffer.from(pem)
+  return {
+    cert: bytes(material.cert),
+    key: keyText(material),
+    ...(material.ca !== undefined && { ca: material.ca.map(bytes) }),
+    minVersion: material.minVersion,
+    // A resumed session would show a certificate as it was judged long ago, under the old authorities maybe.
+    secureOptions: constants.SSL_OP_NO_TICKET,
+  }
+}
+
+/** What the other end of a TLS socket proved to be; undefined for a plain socket, or one that proved nothing. */
+function certificateOf(socket: Duplex): PeerCertificate | undefined {
+  const secure = socket as TLSSocket
+  if (secure.encrypted !== true || !secure.authorized) return undefined
+  const certificate = secure.getPeerX509Certificate()
+  return certificate === undefined
+    ? undefined
+    : peerCertificate(certificate.subject, certificate.subjectAltName)
 }
 
 // ---- listening
 
-function listen(
-  settings: Settings,
-  address: NodeAddress,
-  onLink: (link: Link) => void,
-  options: ListenOptions,
-): Promise<Listener> {
+interface ListenParts {
+  readonly settings: WebSocketSettings
+  readonly tls: Tls | undefined
+  readonly onLink: (link: Link) => void
+  readonly options: ListenOptions
+}
+
+async function listen(parts: ListenParts, address: NodeAddress): Promise<WebSocketListener> {
+  const { host, port, isSecure } = parseAddress(address)
+  const { settings, tls } = parts
+  if (isSecure && tls === undefined) {
+    throw badTls(`listen on "${address}"`, 'wss:// needs the option "tls" with a certificate and its key')
+  }
+  if (!isSecure && tls !== undefined) {
+    throw badTls(`listen on "${address}"`, 'with "tls" the address must begin with wss://')
+  }
+  const door = new Door({
+    options: parts.options,
+    silentMax: settings.silentConnectionsMax,
+    usersMax: settings.userConnectionsMax,
+    timeoutMs: settings.establishTimeoutMs,
+    monotonicMs: () => performance.now(),
+    setTimer,
+  })
+  const httpOptions = {
+    noDelay: true,
+    maxHeaderSize: HEADER_BYTES_MAX,
+    headersTimeout: HEADERS_TIMEOUT_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+    connectionsCheckingInterval: KEEP_ALIVE_TIMEOUT_MS,
+  }
+  const secure = await tls?.current()
+  const server =
+    secure === undefined
+      ? createServer(httpOptions)
+      : createSecureServer({
+          ...httpOptions,
+          ...contextOptions(secure.material),
+          // Who shows none, or a bad one, is told so on the path of node links: see #refusalOf.
+          requestCert: secure.material.ca !== undefined,
+          rejectUnauthorized: false,
+          handshakeTimeout: settings.establishTimeoutMs,
+        })
+  server.maxConnections = settings.connectionsMax
   return new Promise((resolve, reject) => {
-    const { host, port } = parseAddress(address)
-    const unestablishedMax = options.unestablishedMax ?? linkDefaults.unestablishedMax
-    checkInteger('unestablishedMax', unestablishedMax, 1, 1_000_000)
-    const server = createServer({
-      noDelay: true,
-      maxHeaderSize: HEADER_BYTES_MAX,
-      headersTimeout: HEADERS_TIMEOUT_MS,
-      requestTimeout: REQUEST_TIMEOUT_MS,
-      keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
-      connectionsCheckingInterval: KEEP_ALIVE_TIMEOUT_MS,
-    })
-    server.maxConnections = settings.connectionsMax
     const onError = (error: NodeJS.ErrnoException): void => reject(listenError(address, error))
     server.once('error', onError)
     server.listen({ host, port }, () => {
       server.removeListener('error', onError)
       const bound = server.address()
       const realPort = bound !== null && typeof bound === 'object' ? bound.port : port
-      resolve(
-        new WebSocketListener(
-          server,
-          formatAddress(host, realPort),
-          settings,
-          onLink,
-          unestablishedMax,
-          options.onRefused,
-        ),
-      )
+      resolve(new WebSocketListener(server, formatAddress(host, realPort, isSecure), parts, door, secure))
     })
   })
 }
 
 function listenError(address: string, error: NodeJS.ErrnoException): TransportError {
-  if (error.code === 'EADDRINUSE') {
-    return new TransportError(
-      'CLUSTER_PORT_IN_USE',
-      `Cannot listen on "${address}": the port is in use; stop what listens there, give another port, or 0 for any`,
-      { cause: error },
-    )
-  }
+  if (error.code === 'EADDRINUSE') return portInUse(address, error)
   return new TransportError(
     'CLUSTER_LISTEN_FAILED',
     `Cannot listen on "${address}": ${error.message}; the host must be an address of this machine, the port one it may use`,
@@ -188,61 +243,74 @@ function listenError(address: string, error: NodeJS.ErrnoException): TransportEr
   )
 }
 
-const REFUSALS: Readonly<Record<Refusal['reason'], string>> = Object.freeze({
-  browser: '403 Forbidden',
-  path: '404 Not Found',
-  subprotocol: '400 Bad Request',
-  upgrade: '400 Bad Request',
-  crowded: '503 Service Unavailable',
-})
-
 class WebSocketListener implements Listener {
   readonly address: NodeAddress
-  readonly #server: Server
-  readonly #sockets: WebSocketServer
-  readonly #settings: Settings
+  onClosing: (() => void) | undefined
+  readonly #server: Server | SecureServer
+  readonly #isSecure: boolean
+  /** What the server was given last. */
+  #tls: TlsInUse<SecureContext> | undefined
+  readonly #settings: WebSocketSettings
+  readonly #door: Door
   readonly #onLink: (link: Link) => void
-  readonly #unestablishedMax: number
   readonly #onRefused: ((refusal: Refusal) => void) | undefined
+  readonly #nodeSockets: WebSocketServer
+  readonly #userSockets: WebSocketServer
   readonly #links = new Set<WebSocketLink>()
-  #unestablished = 0
+  readonly #users = new Set<UserWebSocket>()
+  #pings: NodeJS.Timeout | undefined
   #closed: Promise<void> | undefined
 
   constructor(
-    server: Server,
+    server: Server | SecureServer,
     address: NodeAddress,
-    settings: Settings,
-    onLink: (link: Link) => void,
-    unestablishedMax: number,
-    onRefused: ((refusal: Refusal) => void) | undefined,
+    { settings, onLink, options }: ListenParts,
+    door: Door,
+    tls: TlsInUse<SecureContext> | undefined,
   ) {
     this.address = address
     this.#server = server
+    this.#isSecure = tls !== undefined
+    this.#tls = tls
     this.#settings = settings
+    this.#door = door
     this.#onLink = onLink
-    this.#unestablishedMax = unestablishedMax
-    this.#onRefused = onRefused
-    this.#sockets = new WebSocketServer({
-      noServer: true,
-      clientTracking: false,
-      perMessageDeflate: false,
+    this.#onRefused = options.onRefused
+    const common = { noServer: true, clientTracking: false, perMessageDeflate: false }
+    this.#nodeSockets = new WebSocketServer({
+      ...common,
+      ...socketLimits(settings, settings.frameBytesMax),
       skipUTF8Validation: true,
-      ...socketLimits(settings),
       handleProtocols: () => NODE_SUBPROTOCOL,
+    })
+    this.#userSockets = new WebSocketServer({
+      ...common,
+      ...socketLimits(settings, settings.users?.payloadBytesMax ?? 1),
     })
     // Without this listener an accept error (no file descriptors left, say) would end the process.
     server.on('error', () => undefined)
-    server.on('request', (request, response) => this.#serve(request, response))
-    server.on('upgrade', (request, socket, head) => {
-      const reason = this.#refusalOf(request)
-      if (reason === undefined) {
-        this.#sockets.handleUpgrade(request, socket, head, (webSocket) => this.#accept(webSocket, request))
+    this.#standAtTheDoor()
+    server.on('request', (request: IncomingMessage, response: ServerResponse) => {
+      const refused = this.#door.enterUser(this.#door.callerOf(request.socket))
+      if (refused === undefined) {
+        this.#serve(request, response)
         return
       }
-      socket.on('error', () => socket.destroy())
-      socket.once('finish', () => socket.destroy())
-      socket.end(`HTTP/1.1 ${REFUSALS[reason]}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
-      this.#onRefused?.({ reason, remoteAddress: remoteOf(request) })
+      response.writeHead(503, { [refusedHeader]: refused, connection: 'close' }).end()
+      this.#tellRefused(refused, this.#nameOf(request.socket), USERS_FULL)
+    })
+    server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+      if (this.#settings.users !== undefined && pathOf(request) !== NODE_PATH) {
+        this.#acceptUser(request, socket, head)
+      } else this.#acceptNode(request, socket, head)
+    })
+    server.on('drop', (dropped?: RemoteEnd) =>
+      this.#tellRefused('crowded', this.#nameOf(dropped ?? {}), 'connectionsMax is reached'),
+    )
+    server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
+      // Who hangs up half-way is a port scan, or has had its time.
+      if (error.code === 'ECONNRESET' || error.code === 'ERR_TLS_HANDSHAKE_TIMEOUT') return
+      this.#tellRefused('tls', this.#nameOf(socket), error.message)
     })
   }
 
@@ -250,17 +318,89 @@ class WebSocketListener implements Listener {
     this.#closed ??= new Promise((resolve) => {
       const cut = setTimeout(() => {
         for (const link of this.#links) link.cut()
+        for (const user of this.#users) user.cut()
         this.#server.closeAllConnections()
+        this.#door.cutAll()
       }, this.#settings.closeTimeoutMs)
       // The server is closed when the last connection of any kind is gone.
       this.#server.close(() => {
         clearTimeout(cut)
         resolve()
       })
+      this.onClosing?.()
+      clearInterval(this.#pings)
       this.#server.closeIdleConnections()
+      this.#door.cutSilent()
       for (const link of this.#links) link.close('CLUSTER_LISTENER_CLOSED')
+      for (const user of this.#users) user.end(STATUS_GOING_AWAY, 'the server is stopping')
     })
     return this.#closed
+  }
+
+  /** @throws {TransportError} CLUSTER_BAD_TLS: a server asks all its clients for a certificate, or none. */
+  checkTls({ material }: TlsInUse<SecureContext>): void {
+    const before = this.#tls?.material.ca !== undefined
+    if ((material.ca !== undefined) === before) return
+    const change = before ? 'had "ca" and the new one has none' : 'had no "ca" and the new one has one'
+    throw badTls(
+      'reload TLS',
+      `the material that is in use ${change}; that takes a new listener: start the node again`,
+    )
+  }
+
+  useTls(next: TlsInUse<SecureContext>): void {
+    if (next === this.#tls || !('setSecureContext' in this.#server)) return
+    this.#server.setSecureContext(contextOptions(next.material))
+    this.#tls = next
+  }
+
+  /** Connections are judged before HTTP or TLS see them: nothing is read from one that is turned away. */
+  #standAtTheDoor(): void {
+    const serve = this.#server.listeners('connection') as ((this: unknown, socket: Socket) => void)[]
+    this.#server.removeAllListeners('connection')
+    this.#server.on('connection', (socket: Socket) => {
+      const reason = this.#door.knock(socket)
+      if (reason !== undefined) this.#turnAway(socket, reason, this.#nameOf(socket))
+      else for (const listener of serve) listener.call(this.#server, socket)
+    })
+  }
+
+  #nameOf({ remoteAddress, remotePort }: RemoteEnd): string {
+    return remoteAddress === undefined
+      ? 'gone'
+      : formatAddress(remoteAddress, remotePort ?? 0, this.#isSecure)
+  }
+
+  #tellRefused(reason: Refusal['reason'], remoteAddress: string, detail?: string): void {
+    this.#onRefused?.({ reason, remoteAddress, detail })
+  }
+
+  /** A few words and the end. With TLS words would cost a handshake, which is what a flood is after. */
+  #turnAway(socket: Duplex, reason: Refusal['reason'], remoteAddress: string, detail?: string): void {
+    const isSpokenTo = !this.#isSecure || (socket as TLSSocket).encrypted === true
+    socket.on('error', () => socket.destroy())
+    if (isSpokenTo) {
+      socket.once('finish', () => socket.destroy())
+      socket.end(refusalResponse(reason))
+    } else socket.destroy()
+    this.#tellRefused(reason, remoteAddress, detail)
+  }
+
+  // ---- node links
+
+  #acceptNode(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const caller = this.#door.callerOf(request.socket)
+    const reason =
+      this.#refusalOf(request) ?? (caller === undefined ? 'crowded' : this.#door.askForLink(caller))
+    if (reason !== undefined || caller === undefined) {
+      const isUnproven = reason === 'certificate'
+      const detail = isUnproven ? String((socket as TLSSocket).authorizationError) : undefined
+      this.#turnAway(socket, reason ?? 'crowded', this.#nameOf(request.socket), detail)
+      return
+    }
+    this.#nodeSockets.handleUpgrade(request, socket, head, (webSocket) =>
+      this.#welcome(webSocket, socket, caller),
+    )
   }
 
   #refusalOf(request: IncomingMessage): Refusal['reason'] | undefined {
@@ -270,24 +410,88 @@ class WebSocketListener implements Listener {
     if (headers.upgrade?.toLowerCase() !== 'websocket') return 'upgrade'
     const offered = headers['sec-websocket-protocol']?.split(',') ?? []
     if (!offered.some((name) => name.trim() === NODE_SUBPROTOCOL)) return 'subprotocol'
-    if (this.#unestablished >= this.#unestablishedMax || this.#closed !== undefined) return 'crowded'
-    return undefined
+    const mustProve = this.#tls?.material.requirePeerCertificate === true
+    if (mustProve && certificateOf(request.socket) === undefined) return 'certificate'
+    return this.#closed === undefined ? undefined : 'crowded'
   }
 
-  #accept(webSocket: WebSocket, request: IncomingMessage): void {
-    const link = new WebSocketLink(webSocket, request.socket, this.#settings, remoteOf(request))
-    this.#links.add(link)
-    this.#unestablished++
-    let isCounted = true
-    const uncount = (): void => {
-      if (isCounted) this.#unestablished--
-      isCounted = false
+  #welcome(webSocket: WebSocket, socket: Duplex, caller: Caller): void {
+    let bytes = 0
+    // Beside the listener of `ws`: a stranger gets no more room than a handshake needs.
+    const count = (chunk: Buffer): void => {
+      bytes += chunk.byteLength
+      if (bytes <= UNESTABLISHED_BYTES_MAX) return
+      socket.removeListener('data', count)
+      link.reject(
+        'CLUSTER_FRAME_TOO_BIG',
+        `The peer sent more than ${UNESTABLISHED_BYTES_MAX} bytes before it said who it is`,
+      )
+      link.cut()
     }
-    link.guard(this.#settings.establishTimeoutMs, uncount, () => {
-      uncount()
+    const link: WebSocketLink = new WebSocketLink({
+      webSocket,
+      socket,
+      frameBytesMax: this.#settings.frameBytesMax,
+      outboundBytesMax: this.#settings.outboundBytesMax,
+      remoteAddress: this.#nameOf(caller.socket),
+      peerCertificate: certificateOf(socket),
+      defer: queueMicrotask,
+      onEstablished: () => {
+        socket.removeListener('data', count)
+        this.#door.forget(caller)
+      },
+    })
+    socket.on('data', count)
+    caller.link = link
+    this.#links.add(link)
+    webSocket.once('close', () => {
+      this.#door.forget(caller)
       this.#links.delete(link)
     })
     this.#onLink(link)
+  }
+
+  // ---- users
+
+  #acceptUser(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const { users } = this.#settings
+    if (users === undefined) return
+    const { origin, host, upgrade } = request.headers
+    const remoteAddress = this.#nameOf(request.socket)
+    if (upgrade?.toLowerCase() !== 'websocket') this.#turnAway(socket, 'upgrade', remoteAddress)
+    else if (!isOriginAllowed(users.origins, origin, host, this.#isSecure)) {
+      const shown = JSON.stringify(origin?.slice(0, 200))
+      this.#turnAway(
+        socket,
+        'origin',
+        remoteAddress,
+        `the origin is ${shown}; add it to webSocket.origins if it is yours`,
+      )
+    } else if (this.#users.size >= users.socketsMax || this.#closed !== undefined) {
+      this.#turnAway(socket, 'crowded', remoteAddress, 'webSocket.socketsMax is reached')
+    } else if (this.#door.enterUser(this.#door.callerOf(request.socket)) !== undefined) {
+      this.#turnAway(socket, 'crowded', remoteAddress, USERS_FULL)
+    } else {
+      this.#userSockets.handleUpgrade(request, socket, head, (webSocket) => {
+        const url = request.url ?? '/'
+        const path = pathOf(request)
+        const user = new UserWebSocket({
+          webSocket,
+          path,
+          query: new URLSearchParams(url.slice(path.length + 1)),
+          headers: request.headers,
+          remoteAddress: request.socket.remoteAddress ?? 'gone',
+          outboundBytesMax: users.outboundBytesMax,
+          onError: (error) => this.#settings.onHttpError?.(error),
+        })
+        this.#users.add(user)
+        webSocket.once('close', () => this.#users.delete(user))
+        this.#pings ??= setInterval(() => {
+          for (const each of this.#users) each.beat()
+        }, USER_PING_INTERVAL_MS).unref()
+        user.present(users.accept)
+      })
+    }
   }
 
   #serve(request: IncomingMessage, response: ServerResponse): void {
@@ -318,91 +522,40 @@ function pathOf(request: IncomingMessage): string {
   return query === -1 ? url : url.slice(0, query)
 }
 
-function remoteOf(request: IncomingMessage): string {
-  const { remoteAddress, remotePort } = request.socket
-  return remoteAddress === undefined ? 'gone' : formatAddress(remoteAddress, remotePort ?? 0)
+interface RemoteEnd {
+  readonly remoteAddress?: string | undefined
+  readonly remotePort?: number | undefined
 }
 
 // ---- dialling
 
 /** The limits that both ends of a link have; `closeTimeout` is younger than the type package of `ws`. */
-function socketLimits(settings: Settings) {
+function socketLimits(settings: WebSocketSettings, maxPayload: number) {
   return {
-    maxPayload: settings.frameBytesMax,
+    maxPayload,
     maxFragments: FRAGMENTS_MAX,
     maxBufferedChunks: CHUNKS_MAX,
     closeTimeout: settings.closeTimeoutMs,
   }
 }
 
-function dial(settings: Settings, address: NodeAddress, options: DialOptions): Promise<Link> {
-  return new Promise((resolve, reject) => {
-    const { port } = parseAddress(address)
-    if (port === 0) {
-      throw new TransportError(
-        'CLUSTER_BAD_ADDRESS',
-        `Cannot dial "${address}": port 0 is only for listening`,
-      )
-    }
-    const timeoutMs = options.timeoutMs ?? linkDefaults.dialTimeoutMs
-    checkInteger('timeoutMs', timeoutMs, 1, DURATION_MS_MOST)
-    const signal = options.signal
-    if (signal?.aborted === true) {
-      reject(abortedDial(address, signal))
-      return
-    }
-    const webSocket = new WebSocket(address + NODE_PATH, [NODE_SUBPROTOCOL], {
-      perMessageDeflate: false,
-      skipUTF8Validation: true,
-      ...socketLimits(settings),
-      generateMask: zeroMask,
-    })
-    let isSettled = false
-    const settle = (): boolean => {
-      if (isSettled) return false
-      isSettled = true
-      clearTimeout(timer)
-      signal?.removeEventListener('abort', onAbort)
-      return true
-    }
-    const fail = (error: TransportError): void => {
-      if (!settle()) return
-      // The error listener below stays: `ws` still reports the end that this call causes.
-      webSocket.terminate()
-      reject(error)
-    }
-    const onAbort = (): void => {
-      if (signal !== undefined) fail(abortedDial(address, signal))
-    }
-    const timer = setTimeout(
-      () =>
-        fail(
-          new TransportError(
-            'CLUSTER_DIAL_TIMEOUT',
-            `Cannot dial "${address}": no answer within ${timeoutMs} ms`,
-          ),
-        ),
-      timeoutMs,
-    )
-    signal?.addEventListener('abort', onAbort, { once: true })
-    webSocket.on('error', (error: NodeJS.ErrnoException) => fail(dialError(address, error)))
-    webSocket.once('unexpected-response', (request, response) => {
-      request.destroy()
-      fail(
-        new TransportError(
-          'CLUSTER_DIAL_REJECTED',
-          `Cannot dial "${address}": it answered with HTTP status ${response.statusCode ?? 0}; ` +
-            'it must be the address of a node that takes links of this version',
-        ),
-      )
-    })
-    let socket: Duplex | undefined
-    webSocket.once('upgrade', (response) => {
-      socket = response.socket
-    })
-    webSocket.once('open', () => {
-      if (socket !== undefined && settle()) resolve(new WebSocketLink(webSocket, socket, settings, address))
-    })
+function connect(
+  settings: WebSocketSettings,
+  address: NodeAddress,
+  inUse: TlsInUse<SecureContext> | undefined,
+): WebSocket {
+  const secure = inUse && {
+    secureContext: inUse.context,
+    rejectUnauthorized: true,
+    // `ws` takes the host of the address when there is none.
+    ...(inUse.material.serverName !== undefined && { servername: inUse.material.serverName }),
+  }
+  return new WebSocket(address + NODE_PATH, [NODE_SUBPROTOCOL], {
+    perMessageDeflate: false,
+    skipUTF8Validation: true,
+    ...socketLimits(settings, settings.frameBytesMax),
+    generateMask: zeroMask,
+    ...secure,
   })
 }
 
@@ -413,203 +566,4 @@ function dial(settings: Settings, address: NodeAddress, options: DialOptions): P
  */
 function zeroMask(mask: Buffer): void {
   mask.fill(0)
-}
-
-function abortedDial(address: string, signal: AbortSignal): TransportError {
-  return new TransportError(
-    'CLUSTER_DIAL_ABORTED',
-    `Gave up dialling "${address}": the caller's signal was aborted`,
-    { cause: signal.reason },
-  )
-}
-
-function dialError(address: string, error: NodeJS.ErrnoException): TransportError {
-  let code: TransportErrorCode = 'CLUSTER_DIAL_FAILED'
-  let mend = error.message
-  if (error.code === 'ECONNREFUSED') {
-    code = 'CLUSTER_DIAL_REFUSED'
-    mend = 'nobody listens there; start the node or mend the address'
-  } else if (error.code === undefined) {
-    // Errors without a code are those of the WebSocket handshake.
-    code = 'CLUSTER_DIAL_REJECTED'
-    mend = `${error.message}; it must be the address of a node that takes links of this version`
-  }
-  return new TransportError(code, `Cannot dial "${address}": ${mend}`, { cause: error })
-}
-
-// ---- links
-
-const SEND_OPTIONS = Object.freeze({ binary: true, compress: false, fin: true })
-
-class WebSocketLink implements Link {
-  readonly remoteAddress: string
-  readonly #webSocket: WebSocket
-  readonly #inbox: LinkInbox
-  readonly #frameBytesMax: number
-  readonly #outboundBytesMax: number
-  readonly #drainBytes: number
-  readonly #socket: Duplex
-  #isCorked = false
-  #isClosed = false
-  #isFull = false
-  #onDrain: (() => void) | undefined
-  #onEstablished: (() => void) | undefined
-  /** Runs while the peer of an accepted link is unknown. */
-  #guardTimer: NodeJS.Timeout | undefined
-
-  constructor(webSocket: WebSocket, socket: Duplex, settings: Settings, remoteAddress: string) {
-    this.remoteAddress = remoteAddress
-    this.#webSocket = webSocket
-    this.#socket = socket
-    this.#frameBytesMax = settings.frameBytesMax
-    this.#outboundBytesMax = settings.outboundBytesMax
-    this.#drainBytes = settings.outboundBytesMax / 2
-    this.#inbox = new LinkInbox({
-      waitingBytesMax: settings.frameBytesMax,
-      defer: queueMicrotask,
-      onBacklog: (isOver) => {
-        if (isOver) webSocket.pause()
-        else webSocket.resume()
-      },
-      onThrow: (reason) => this.#part(reason, STATUS_CODED, reason.code),
-    })
-    webSocket.on('message', (data: RawData, isBinary: boolean) => {
-      // With the default binary type a message is one Buffer, whatever pieces it came in.
-      if (isBinary) this.#inbox.push(data as Buffer)
-      else this.#refuseText()
-    })
-    webSocket.on('error', (error: NodeJS.ErrnoException) => this.#fail(error))
-    webSocket.on('close', (status: number, text: Buffer) => {
-      this.#isClosed = true
-      clearTimeout(this.#guardTimer)
-      this.#inbox.end(closeReason(status, text), false)
-    })
-  }
-
-  get bufferedBytes(): number {
-    return this.#webSocket.bufferedAmount
-  }
-
-  // All frames of a turn leave in one system call. Between two processes, one way: bursts of 200 bytes go from
-  // 150,000 to 500,000 frames a second and more, frames of 10 kB stay as they were or gain (100,000 to 200,000).
-  readonly send = (frame: Uint8Array): SendResult => {
-    // `ws` says CLOSING as soon as the peer's close frame came, the 'close' event follows when the socket is
-    // gone.
-    if (this.#isClosed || this.#webSocket.readyState !== WebSocket.OPEN) return 'closed'
-    const bytes = frame.byteLength
-    if (bytes > this.#frameBytesMax) throw frameTooBig(bytes, this.#frameBytesMax)
-    if (this.#webSocket.bufferedAmount + bytes > this.#outboundBytesMax) {
-      this.#isFull = true
-      return 'full'
-    }
-    // A large frame is worth a system call of its own, and the peer can begin on it at once.
-    if (!this.#isCorked && bytes < CORK_BYTES_MOST) {
-      this.#isCorked = true
-      this.#socket.cork()
-      void settled.then(this.#uncork)
-    }
-    this.#webSocket.send(frame, SEND_OPTIONS, this.#afterWrite)
-    return 'ok'
-  }
-
-  readonly onFrame = (callback: (frame: Uint8Array) => void): void => this.#inbox.setFrameCallback(callback)
-  readonly onClose = (callback: (reason: CloseReason) => void): void => this.#inbox.setCloseCallback(callback)
-  readonly onDrain = (callback: () => void): void => {
-    this.#onDrain = callback
-  }
-
-  readonly close = (code = 'CLUSTER_LINK_CLOSED'): void => {
-    checkCloseCode(code)
-    this.#part({ code, message: 'This side closed the link' }, STATUS_CODED, code)
-  }
-
-  readonly established = (): void => {
-    clearTimeout(this.#guardTimer)
-    this.#onEstablished?.()
-    this.#onEstablished = undefined
-  }
-
-  /**
-   * For the listener: limits the time without `established()`, and says when the connection is gone for good.
-   */
-  guard(timeoutMs: number, onEstablished: () => void, onGone: () => void): void {
-    this.#onEstablished = onEstablished
-    this.#guardTimer = setTimeout(() => this.close('CLUSTER_LINK_NOT_ESTABLISHED'), timeoutMs)
-    this.#webSocket.once('close', onGone)
-  }
-
-  /** Ends the connection without waiting for anything. */
-  cut(): void {
-    this.#webSocket.terminate()
-  }
-
-  readonly #uncork = (): void => {
-    this.#isCorked = false
-    this.#socket.uncork()
-  }
-
-  /** One function for all frames: a closure for each would be garbage for each. */
-  readonly #afterWrite = (): void => {
-    if (!this.#isFull || this.#isClosed || this.#webSocket.bufferedAmount > this.#drainBytes) return
-    this.#isFull = false
-    this.#onDrain?.()
-  }
-
-  #part(reason: CloseReason, status: number, text: string): void {
-    this.#inbox.end(reason, true)
-    if (this.#isClosed) return
-    this.#isClosed = true
-    clearTimeout(this.#guardTimer)
-    // A paused socket would never see the peer's answer, nor its end.
-    this.#webSocket.resume()
-    this.#webSocket.close(status, text)
-  }
-
-  #refuseText(): void {
-    const code = 'CLUSTER_FRAME_NOT_BINARY'
-    this.#part(
-      { code, message: 'The peer sent a text frame; frames must be binary' },
-      STATUS_NOT_BINARY,
-      code,
-    )
-  }
-
-  /** `ws` has begun to close, or the socket broke; the 'close' event may be as late as `closeTimeoutMs`. */
-  #fail(error: NodeJS.ErrnoException): void {
-    this.#isClosed = true
-    clearTimeout(this.#guardTimer)
-    if (
-      error.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH' ||
-      error.code === 'WS_ERR_UNSUPPORTED_DATA_PAYLOAD_LENGTH'
-    ) {
-      const message = `The peer sent a frame of more than frameBytesMax = ${this.#frameBytesMax} bytes`
-      this.#inbox.end({ code: 'CLUSTER_FRAME_TOO_BIG', message }, false)
-    } else if (error.code?.startsWith('WS_ERR_') === true) {
-      this.#inbox.end({ code: 'CLUSTER_LINK_PROTOCOL', message: error.message }, false)
-    } else {
-      this.#inbox.end({ code: 'CLUSTER_LINK_LOST', message: error.message }, false)
-    }
-  }
-}
-
-/** What a close frame of the peer, or its absence, means. */
-function closeReason(status: number, text: Buffer): CloseReason {
-  const code = text.toString('latin1')
-  if (status === STATUS_CODED && isCloseCode(code)) return { code, message: 'The peer closed the link' }
-  if (status === STATUS_TOO_BIG) {
-    return { code: 'CLUSTER_FRAME_TOO_BIG', message: 'The peer refused a frame because of its size' }
-  }
-  if (status === STATUS_NOT_BINARY) {
-    return { code: 'CLUSTER_FRAME_NOT_BINARY', message: 'The peer refused a text frame' }
-  }
-  if (status === STATUS_NONE_SEEN) {
-    return { code: 'CLUSTER_LINK_LOST', message: 'The connection broke without a good-bye' }
-  }
-  if (PROTOCOL_STATUSES.has(status)) {
-    return {
-      code: 'CLUSTER_LINK_PROTOCOL',
-      message: `The peer closed the link with WebSocket status ${status}`,
-    }
-  }
-  return { code: 'CLUSTER_LINK_CLOSED', message: `The peer closed the link with WebSocket status ${status}` }
 }

@@ -3,10 +3,11 @@
  * arrive whole, in order, at most once; it ends at most once and says why. Who the peer is, what a frame
  * means and whether a lost link means a lost node is decided above.
  *
- * Implementations: `webSocketTransport()` (server.ts) and `memoryNetwork()` (memory.ts). One contract suite
- * (`transportContract` of the testkit) runs on both.
+ * Implementations: `webSocketTransport()` (server.ts), `memoryNetwork()` (memory.ts), and the simulator's. One
+ * contract suite (`transportContract` of the testkit) runs on all.
  */
 import type { NodeAddress } from './address.ts'
+import type { AdmissionOptions } from './admission.ts'
 
 /** Makes links. */
 export interface Transport {
@@ -15,7 +16,8 @@ export interface Transport {
    * dialled, before any of its frames is delivered; it must not throw.
    *
    * @throws {TransportError} (as a rejection) `CLUSTER_PORT_IN_USE`, `CLUSTER_LISTEN_FAILED`,
-   * `CLUSTER_BAD_ADDRESS`.
+   * `CLUSTER_BAD_ADDRESS`, `CLUSTER_BAD_TLS`.
+   * @throws {RangeError} (as a rejection) if a limit is out of range.
    */
   readonly listen: (
     address: NodeAddress,
@@ -28,7 +30,8 @@ export interface Transport {
    *
    * @throws {TransportError} (as a rejection) `CLUSTER_DIAL_REFUSED` when nobody listens,
    * `CLUSTER_DIAL_REJECTED`,
-   * `CLUSTER_DIAL_TIMEOUT`, `CLUSTER_DIAL_ABORTED`, `CLUSTER_DIAL_FAILED`, `CLUSTER_BAD_ADDRESS`.
+   * `CLUSTER_DIAL_TIMEOUT`, `CLUSTER_DIAL_ABORTED`, `CLUSTER_DIAL_FAILED`, `CLUSTER_BAD_ADDRESS`,
+   * `CLUSTER_TLS_REJECTED`, `CLUSTER_BAD_TLS`.
    */
   readonly dial: (address: NodeAddress, options?: DialOptions) => Promise<Link>
 }
@@ -40,13 +43,12 @@ export interface DialOptions {
   readonly timeoutMs?: number | undefined
 }
 
-export interface ListenOptions {
-  /**
-   * Accepted links that have not been told `established()` yet. Further ones are turned away (their dial
-   * fails with
-   * `CLUSTER_DIAL_REJECTED`), so that strangers cannot use up memory. At least 1. @default 64
-   */
-  readonly unestablishedMax?: number | undefined
+/**
+ * Limits on strangers (`AdmissionOptions`), and who is told. A dial that is turned away by a limit fails with
+ * `CLUSTER_DIAL_REJECTED`; or, where the connection was dropped without a word (TLS: an answer would cost a handshake),
+ * with `CLUSTER_DIAL_FAILED`.
+ */
+export interface ListenOptions extends AdmissionOptions {
   /** Called for each peer that was turned away before there was a link: count it, log it once a peer. */
   readonly onRefused?: ((refusal: Refusal) => void) | undefined
 }
@@ -54,11 +56,35 @@ export interface ListenOptions {
 /** Somebody who knocked and was turned away. */
 export interface Refusal {
   /**
-   * `browser`: the request had an Origin. `path`, `subprotocol`, `upgrade`: it was not one of ours.
-   * `crowded`: `unestablishedMax` was reached.
+   * `browser`: a request for a node link had an Origin. `path`, `subprotocol`, `upgrade`: it was not one of ours.
+   * `crowded`: `unestablishedMax`, `unestablishedPerAddressMax` or another limit on connections was reached; `detail`
+   * says which of those that a transport has of its own. `rate`:
+   * `connectionsPerSecondPerAddress` was. `address`: it is not in `allowAddresses`. `tls`: the TLS handshake failed.
+   * `certificate`: it asked for a node link without a certificate that we accept. `origin`: a page from elsewhere
+   * wanted a user's WebSocket.
    */
-  readonly reason: 'browser' | 'path' | 'subprotocol' | 'upgrade' | 'crowded'
+  readonly reason:
+    | 'browser'
+    | 'path'
+    | 'subprotocol'
+    | 'upgrade'
+    | 'crowded'
+    | 'rate'
+    | 'address'
+    | 'tls'
+    | 'certificate'
+    | 'origin'
   readonly remoteAddress: string
+  /** For people: more about it, where there is more. */
+  readonly detail?: string | undefined
+}
+
+/** Who a certificate says that the peer is. It was verified: against our `ca`, and its dates. */
+export interface PeerCertificate {
+  /** The subject on one line: `O=Example, CN=node-b`. */
+  readonly subject: string
+  /** Host names (in lower case), internet addresses and URIs of the subjectAltName extension, in its order. */
+  readonly names: readonly string[]
 }
 
 /** A place where links are accepted. */
@@ -90,6 +116,13 @@ export interface Link {
    *
    * 'ok': queued, and delivered unless the link ends first. 'full': `outboundBytesMax` would be passed; the
    * frame is *not* queued, and `onDrain` will be called. 'closed': the link has ended; the frame is dropped.
+   *
+   * Overflow policy: reject the newest. A link never holds more than `outboundBytesMax`, whatever the peer does; it
+   * drops nothing that it took, reorders nothing, and ends no link because it is full. What to do with a frame that
+   * was not taken (wait for `onDrain`, drop it, close the link) is the caller's choice: a control lane closes, a data
+   * lane waits or tells the sender. On the receiving side the same: at `frameBytesMax` of frames that nobody took
+   * reading stops, and the sender sees 'full' in the end.
+   *
    * Hot: allocates nothing of its own per frame; measured by the two-process rows of bench/.
    *
    * @throws {RangeError} if the frame is larger than `frameBytesMax` of this side: the caller must cut it.
@@ -130,6 +163,11 @@ export interface Link {
    * use).
    */
   readonly remoteAddress: string
+  /**
+   * Who the peer is by its certificate: of a dialled link with TLS always, of an accepted one when it showed one and
+   * `ca` is given. Undefined without TLS.
+   */
+  readonly peerCertificate?: PeerCertificate | undefined
 }
 
 export type SendResult = 'ok' | 'full' | 'closed'
@@ -164,7 +202,7 @@ export interface LinkLimits {
   readonly outboundBytesMax?: number | undefined
 }
 
-/** What `LinkLimits`, `DialOptions` and `ListenOptions` are when left out. */
+/** What `LinkLimits`, `DialOptions` and `ListenOptions` are when left out (those for each address: `admissionDefaults`). */
 export const linkDefaults = Object.freeze({
   frameBytesMax: 1_048_576,
   outboundBytesMax: 16_777_216,

@@ -33,13 +33,48 @@ export const TERMINATED = 8
 export const CANCEL = 9
 /** `[10, sequence, PING | PONG]` */
 export const HEARTBEAT = 10
-/** `[11, reason]` */
+/**
+ * `[11, reason]`, the last envelope of its lane in this direction. On the control lane, when other lanes are open,
+ * `[11, reason, lanes]`: on those lanes the good-bye stands behind all data, and only with theirs it is said.
+ */
 export const GOODBYE = 11
+
+// From here on since wire version 2; a peer of version 1 is sent none of them.
+
+/** `[12, payload]`, on the control lane: what the membership says. The payload is the membership's to read. */
+export const GOSSIP = 12
+/** `[13, lane]`, on the control lane, to who dialled it: dial that lane, I have something to send on it. */
+export const LANE_WANTED = 13
+/**
+ * `[14, lane]`, the last envelope of an idle lane's link in this direction. Who dialled the lane says it first; the other
+ * answers with its own once all it had to send is sent. What is sent later goes over a new link with empty tables.
+ */
+export const END_LANE = 14
+/**
+ * `[15, recipient, 0 | 1]`, on the control lane, the recipient written out as the sender wrote it: 0, too many messages
+ * wait there, send no more to it; 1, go on. A new connection begins with credit for everybody.
+ */
+export const CREDIT = 15
+/** `[16]`, on the control lane: of the links between us this is the one to use. */
+export const CHOSEN = 16
+/**
+ * `[17, watchId, uid, path]`: who is watched, when the watch said only where. Announced again on a later connection it
+ * must not land on a successor.
+ */
+export const WATCHED = 17
 
 /** In a heartbeat: answer me. */
 export const PING = 0
 /** In a heartbeat: the answer, with the sequence number of the question. */
 export const PONG = 1
+
+/** In a credit: none for that recipient. */
+export const CREDIT_NONE = 0
+/** In a credit: there is again. */
+export const CREDIT_AGAIN = 1
+
+/** Lanes in `GOODBYE`, `LANE_WANTED` and `END_LANE`: their place here. */
+export const laneOrder = Object.freeze(['control', 'data', 'bulk'] as const)
 
 /** A recipient written out: `[0, path, uid | null]`. */
 export const RECIPIENT_ACTOR = 0

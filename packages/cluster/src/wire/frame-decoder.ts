@@ -6,7 +6,7 @@
  * Order of trust: size of the frame, structural walk, decode, shape of each envelope, then the sink, who
  * validates the message itself against its schema.
  */
-import { decode, inspectCbor, isForbiddenKey } from '@understudy/runtime/codec'
+import { decode, inspectCbor } from '@understudy/runtime/codec'
 import type { CborFaultCode, CborLimits, RefResolver } from '@understudy/runtime/codec'
 
 import {
@@ -14,25 +14,38 @@ import {
   ANNOUNCE_TYPE,
   ASK,
   CANCEL,
+  CHOSEN,
+  CREDIT,
+  CREDIT_AGAIN,
+  CREDIT_NONE,
+  END_LANE,
   FAIL,
   GOODBYE,
+  GOSSIP,
   HEARTBEAT,
+  LANE_WANTED,
   PING,
   PONG,
-  RECIPIENT_ACTOR,
-  RECIPIENT_ENTITY,
   REPLY,
   TELL,
   TERMINATED,
   UNWATCH,
   WATCH,
+  WATCHED,
 } from './envelope-tag.ts'
+import {
+  isFieldList,
+  isId,
+  isText,
+  readChain,
+  readLane,
+  readOtherLanes,
+  readRecipient,
+} from './envelope-parts.ts'
 import type { FrameSink, IncomingType } from './frame-sink.ts'
 import { compiledBuilder, interpretedBuilder, missingFields } from './message-builder.ts'
 import type { MessageBuilder } from './message-builder.ts'
 import {
-  chainLengthMax,
-  fieldsMax,
   nameLengthMax,
   pathLengthMax,
   reasonLengthMax,
@@ -41,13 +54,7 @@ import {
   typesMax,
 } from './wire-limits.ts'
 import type { ResolvedWireLimits, WireLimits } from './wire-limits.ts'
-import type {
-  CallChainLink,
-  IncomingRecipient,
-  WireMessage,
-  WireMessageValue,
-  WireProtocol,
-} from './wire-protocol.ts'
+import type { IncomingRecipient, WireMessage, WireMessageValue, WireProtocol } from './wire-protocol.ts'
 
 /** What was wrong with a frame. The first line is found before anything is decoded. */
 export type WireFaultCode =
@@ -89,7 +96,6 @@ export interface FrameDecoderOptions {
  * that came sixteen times is one that keeps coming.
  */
 const compileAfter = 16
-const noChain: readonly CallChainLink[] = Object.freeze([])
 
 /** A message type that the peer announced, and what we know of it. */
 class AnnouncedType implements IncomingType {
@@ -219,13 +225,60 @@ export class FrameDecoder {
         if (envelope[2] !== PING && envelope[2] !== PONG) return bad('heartbeat')
         this.#sink.onHeartbeat(envelope[1], envelope[2] === PING ? 'ping' : 'pong')
         return undefined
-      case GOODBYE:
-        if (envelope.length !== 2 || !isText(envelope[1], reasonLengthMax)) return bad('goodbye')
-        this.#sink.onGoodbye(envelope[1])
+      case GOSSIP:
+        if (envelope.length !== 2) return bad('gossip')
+        this.#sink.onGossip(envelope[1])
         return undefined
+      default:
+        return this.#rarer(envelope)
+    }
+  }
+
+  /** What comes a few times in the life of a link. */
+  #rarer(envelope: readonly unknown[]): WireFault | undefined {
+    switch (envelope[0]) {
+      case CREDIT:
+        return this.#credit(envelope)
+      case WATCHED:
+        if (envelope.length !== 4 || !isId(envelope[1]) || !isId(envelope[2])) return bad('watched')
+        if (!isText(envelope[3], pathLengthMax)) return bad('watched: its path')
+        this.#sink.onWatched(envelope[1], envelope[2], envelope[3])
+        return undefined
+      case LANE_WANTED:
+      case END_LANE: {
+        const lane = envelope.length === 2 ? readLane(envelope[1]) : undefined
+        if (lane === undefined) return bad('lane')
+        if (envelope[0] === LANE_WANTED) this.#sink.onLaneWanted(lane)
+        else this.#sink.onEndLane(lane)
+        return undefined
+      }
+      case CHOSEN:
+        if (envelope.length !== 1) return bad('chosen')
+        this.#sink.onChosen()
+        return undefined
+      case GOODBYE:
+        return this.#goodbye(envelope)
       default:
         return bad('its kind is not known in this protocol version')
     }
+  }
+
+  #credit(envelope: readonly unknown[]): WireFault | undefined {
+    const [, written, credit] = envelope
+    const recipient = readRecipient(written)
+    if (envelope.length !== 3 || recipient === undefined) return bad('credit')
+    if (credit !== CREDIT_NONE && credit !== CREDIT_AGAIN) return bad('credit')
+    this.#sink.onCredit(recipient, credit === CREDIT_AGAIN)
+    return undefined
+  }
+
+  #goodbye(envelope: readonly unknown[]): WireFault | undefined {
+    const [, reason, numbers = []] = envelope
+    if (envelope.length < 2 || envelope.length > 3 || !isText(reason, reasonLengthMax)) return bad('goodbye')
+    const lanes = readOtherLanes(numbers)
+    if (lanes === undefined) return bad('goodbye: its lanes')
+    this.#sink.onGoodbye(reason, lanes)
+    return undefined
   }
 
   #tell(envelope: readonly unknown[]): WireFault | undefined {
@@ -349,52 +402,6 @@ export class FrameDecoder {
   #type(value: unknown): AnnouncedType | undefined {
     return typeof value === 'number' ? this.#types[value] : undefined
   }
-}
-
-function readRecipient(value: unknown): IncomingRecipient | undefined {
-  if (!Array.isArray(value) || value.length !== 3) return undefined
-  const [kind, first, second] = value as readonly unknown[]
-  if (kind === RECIPIENT_ACTOR && isText(first, pathLengthMax)) {
-    if (second === null) return { kind: 'actor', path: first, uid: undefined, target: undefined }
-    return isId(second) ? { kind: 'actor', path: first, uid: second, target: undefined } : undefined
-  }
-  if (kind === RECIPIENT_ENTITY && isText(first, nameLengthMax) && isText(second, pathLengthMax)) {
-    return { kind: 'entity', name: first, key: second, target: undefined }
-  }
-  return undefined
-}
-
-function readChain(value: unknown): readonly CallChainLink[] | undefined {
-  if (!Array.isArray(value) || value.length > chainLengthMax) return undefined
-  if (value.length === 0) return noChain
-  const chain: CallChainLink[] = []
-  for (const link of value as readonly unknown[]) {
-    if (!Array.isArray(link) || link.length !== 5) return undefined
-    const [node, incarnation, uid, path, messageType] = link as readonly unknown[]
-    if (!isText(node, nameLengthMax) || !isId(incarnation) || !isId(uid)) return undefined
-    if (!isText(path, pathLengthMax) || !isText(messageType, nameLengthMax)) return undefined
-    chain.push({ node, incarnation, uid, path, messageType })
-  }
-  return chain
-}
-
-function isFieldList(value: unknown): value is string[] {
-  if (!Array.isArray(value) || value.length > fieldsMax) return false
-  const names = new Set<unknown>(value)
-  // A name twice would be two values for one field; `type` would overwrite what the message is.
-  return (
-    names.size === value.length &&
-    !names.has('type') &&
-    value.every((name) => isText(name, nameLengthMax) && !isForbiddenKey(name))
-  )
-}
-
-function isText(value: unknown, lengthMax: number): value is string {
-  return typeof value === 'string' && value.length <= lengthMax
-}
-
-function isId(value: unknown): value is number {
-  return typeof value === 'number' && value >= 0 && Number.isSafeInteger(value)
 }
 
 function fault(code: WireFaultCode, message: string): WireFault {

@@ -14,9 +14,17 @@ import {
   ANNOUNCE_TYPE,
   ASK,
   CANCEL,
+  CHOSEN,
+  CREDIT,
+  CREDIT_AGAIN,
+  CREDIT_NONE,
+  END_LANE,
   FAIL,
   GOODBYE,
+  GOSSIP,
   HEARTBEAT,
+  LANE_WANTED,
+  laneOrder,
   PING,
   PONG,
   RECIPIENT_ACTOR,
@@ -26,6 +34,7 @@ import {
   TERMINATED,
   UNWATCH,
   WATCH,
+  WATCHED,
 } from './envelope-tag.ts'
 import { fitting, frameHeaderBytes, recipientProblem, tooLarge, typeProblem } from './unsendable.ts'
 import type { Unsendable } from './unsendable.ts'
@@ -38,7 +47,7 @@ import {
   textLengthMax,
 } from './wire-limits.ts'
 import type { ResolvedWireLimits, WireLimits } from './wire-limits.ts'
-import type { CallChainLink, Recipient, WireMessageValue, WireProtocol } from './wire-protocol.ts'
+import type { CallChainLink, LaneName, Recipient, WireMessageValue, WireProtocol } from './wire-protocol.ts'
 
 /** Recipients seen once that are remembered: only one seen again is busy enough for a number. */
 const seenMax = 1_024
@@ -242,15 +251,65 @@ export class FrameEncoder {
     )
   }
 
-  /** The last envelope of this direction: the sender closes on purpose. */
-  goodbye(reason: string): Unsendable | undefined {
-    const writer = this.#writer
-    const size = this.#begin()
-    const slots = writer.slots
-    writer.array(2)
-    writer.uint(GOODBYE)
-    writer.text(fitting(reason, reasonLengthMax))
-    return this.#end(size, slots)
+  /** Who is watched, when the watch named only a place. */
+  watched(watchId: number, uid: number, path: string): Unsendable | undefined {
+    return this.#append(
+      WATCHED,
+      watchId,
+      2,
+      (writer) => {
+        writer.number(uid)
+        writer.text(path)
+      },
+      undefined,
+    )
+  }
+
+  /** The last envelope of this direction: the sender closes on purpose. `lanes`: where it says so as well. */
+  goodbye(reason: string, lanes: readonly LaneName[] = []): Unsendable | undefined {
+    return this.#write(reason, (writer) => {
+      writer.array(lanes.length === 0 ? 2 : 3)
+      writer.uint(GOODBYE)
+      writer.text(fitting(reason, reasonLengthMax))
+      if (lanes.length > 0) writer.value(lanes.map(laneNumber))
+    })
+  }
+
+  /** What the membership says. `undefined`, or why it cannot travel. */
+  gossip(payload: unknown): Unsendable | undefined {
+    return this.#write(payload, (writer) => {
+      writer.array(2)
+      writer.uint(GOSSIP)
+      writer.value(payload)
+    })
+  }
+
+  /** Asks the peer, who dialled the control link, to dial a lane. */
+  laneWanted(lane: LaneName): Unsendable | undefined {
+    return this.#append(LANE_WANTED, laneNumber(lane), 0, nothing, undefined)
+  }
+
+  /** The last envelope of an idle lane's link. */
+  endLane(lane: LaneName): Unsendable | undefined {
+    return this.#append(END_LANE, laneNumber(lane), 0, nothing, undefined)
+  }
+
+  /** Takes from the peer the credit to send to a recipient, or gives it back. Written out: it is known by its name. */
+  credit(recipient: Recipient, isGiven: boolean): Unsendable | undefined {
+    return this.#write(undefined, (writer) => {
+      writer.array(3)
+      writer.uint(CREDIT)
+      this.#recipient(-1, recipient)
+      writer.uint(isGiven ? CREDIT_AGAIN : CREDIT_NONE)
+    })
+  }
+
+  /** This link is the one to use. */
+  chosen(): Unsendable | undefined {
+    return this.#write(undefined, (writer) => {
+      writer.array(1)
+      writer.uint(CHOSEN)
+    })
   }
 
   /** The colder kinds: `[kind, id, ...rest]`. */
@@ -261,14 +320,21 @@ export class FrameEncoder {
     rest: (writer: CborWriter) => void,
     value: unknown,
   ): Unsendable | undefined {
-    const writer = this.#writer
-    const size = this.#begin()
-    const slots = writer.slots
-    try {
+    return this.#write(value, (writer) => {
       writer.array(2 + restLength)
       writer.uint(kind)
       writer.number(id)
       rest(writer)
+    })
+  }
+
+  /** One whole envelope; `value` is what of it may be of a kind that cannot travel. */
+  #write(value: unknown, envelope: (writer: CborWriter) => void): Unsendable | undefined {
+    const writer = this.#writer
+    const size = this.#begin()
+    const slots = writer.slots
+    try {
+      envelope(writer)
       return this.#end(size, slots)
     } catch (error) {
       return this.#refuse(size, slots, error, value)
@@ -469,3 +535,7 @@ export class FrameEncoder {
 }
 
 function nothing(): void {}
+
+function laneNumber(lane: LaneName): number {
+  return laneOrder.indexOf(lane)
+}

@@ -2,7 +2,13 @@
  * What a decoder tells its shell. Calls come in the order in which the peer sent the envelopes, from inside
  * `FrameDecoder.read`; what a sink throws comes out of `read`.
  */
-import type { CallChainLink, IncomingRecipient, WireMessageValue } from './wire-protocol.ts'
+import type {
+  CallChainLink,
+  IncomingRecipient,
+  LaneName,
+  Recipient,
+  WireMessageValue,
+} from './wire-protocol.ts'
 
 /** A message type as this connection knows it: one stable object per announced type. */
 export interface IncomingType {
@@ -37,7 +43,16 @@ export interface FrameSink {
   onTerminated(watchId: number, reason: string, detail: string | undefined): void
   onCancel(askId: number): void
   onHeartbeat(sequence: number, kind: 'ping' | 'pong'): void
-  onGoodbye(reason: string): void
+  /** `lanes`: on the control lane, those on which a good-bye comes as well. */
+  onGoodbye(reason: string, lanes: readonly LaneName[]): void
+  /** What the membership of the peer says. Anything that a frame can hold. */
+  onGossip(payload: unknown): void
+  onLaneWanted(lane: LaneName): void
+  /** Nothing comes behind it on this link. */
+  onEndLane(lane: LaneName): void
+  onCredit(recipient: Recipient, isGiven: boolean): void
+  onChosen(): void
+  onWatched(watchId: number, uid: number, path: string): void
   /** A message of a protocol or type that is not known here. `askId` is undefined for a tell. */
   onUnknown(askId: number | undefined, recipient: IncomingRecipient, protocol: string, type: string): void
   /**

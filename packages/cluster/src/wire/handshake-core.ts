@@ -8,26 +8,39 @@
  *                                    <------- proof: HMAC("acceptor", both, verdict)
  *     verify, judge; accept ---------------->  established
  *
- * Without a secret on either side (loopback only, which the shell sees to) the proofs are left out and the
- * acceptor judges before its hello. Each proof covers both hellos, so both nonces: nothing of another
- * handshake fits. The roles' labels differ, so that a proof cannot be sent back to where it came from.
+ * Without a secret on either side (loopback only, or both certificates were verified by the transport) the
+ * proofs are left out and the acceptor judges before its hello. Each proof covers both hellos, so both nonces:
+ * nothing of another handshake fits. The roles' labels differ, so that a proof cannot be sent back to where it
+ * came from.
  *
  * A peer that has not shown the secret learns what a hello says, and whether version, cluster name and the
- * use of a secret agree. Which names are taken, and by what, is for members.
+ * way of authentication agree. Which names are taken, and by what, and who is admitted, is for members.
+ *
+ * At version 1 the hello has fewer fields, and the proofs cover only those: what else stands in it, anybody on
+ * the way may have written, so it is not believed.
  */
-import { encode } from '@understudy/runtime/codec'
-
 import {
-  helloFields,
+  asVersion1,
+  authenticationOf,
+  handshakeTranscript,
   isNodeName,
   proofBytes,
   readHandshakeMessage,
   readVerdict,
   writeVerdict,
 } from './handshake-message.ts'
-import type { HandshakeMessage, Hello, Proof, Verdict } from './handshake-message.ts'
+import type {
+  AuthenticatedBy,
+  HandshakeMessage,
+  Hello,
+  HelloPhase,
+  Proof,
+  Verdict,
+} from './handshake-message.ts'
 import { judgeIncarnation } from './refusal.ts'
 import type { KnownNode, Refusal, RefusalCode } from './refusal.ts'
+import type { LaneName } from './wire-protocol.ts'
+import { commonFeatures, commonVersion, lanesSince } from './wire-version.ts'
 
 /** What one end brings to the handshake. */
 export interface HandshakeOptions {
@@ -39,15 +52,31 @@ export interface HandshakeOptions {
    * lookup.
    */
   readonly known: (node: string) => KnownNode | undefined
+  /**
+   * Whether a peer that has shown that it is one of us may come in; asked at both ends, and told to the peer inside
+   * what is signed. Must be pure and must not throw. @default everybody
+   */
+  readonly admit?: ((peer: PeerFacts) => Refusal | undefined) | undefined
+  /** Refuses before a word is said when the hello is authenticated by nothing. @default false */
+  readonly authenticationRequired?: boolean | undefined
 }
 
-/** What the handshake established about the other end. */
+/** What the handshake established about the other end, and about the link. */
 export interface PeerFacts {
   readonly node: string
   readonly incarnation: number
   readonly address: string
   readonly weight: number
   readonly zone: string | undefined
+  /** What the link is for. At version 1 always 'control'. */
+  readonly lane: LaneName
+  /** The id of the connection, alike at both ends: 32 bytes. A lane has that of its control link. */
+  readonly connection: Uint8Array
+  /** Empty at version 1. */
+  readonly roles: readonly string[]
+  /** The application's, '' if none; not that of the wire. */
+  readonly version: string
+  readonly phase: HelloPhase
 }
 
 export type HandshakeInput =
@@ -79,8 +108,9 @@ export type HandshakeEffect =
       readonly version: number
       /** What both offer, sorted. */
       readonly features: readonly string[]
-      /** Whether the peer has shown that it has the secret. */
+      /** Whether the peer has shown that it is one of us, by a secret or a certificate. */
       readonly authenticated: boolean
+      readonly authenticatedBy: AuthenticatedBy
     }
   | {
       readonly type: 'refused'
@@ -111,17 +141,22 @@ const nothing: readonly HandshakeEffect[] = Object.freeze([])
 /** One end of one handshake. Not reused: a new link has a new machine with a new nonce. */
 export class HandshakeCore {
   readonly #role: 'initiator' | 'acceptor'
-  readonly #hello: Hello
   readonly #known: HandshakeOptions['known']
+  readonly #admit: HandshakeOptions['admit']
+  readonly #authenticationRequired: boolean
   #status: HandshakeStatus = 'new'
+  /** What we say; an acceptor adds the lane that it was asked for. */
+  #hello: Hello
   #peer: Hello | undefined
+  /** Common to both, once the peer's hello is known. */
+  #version = 0
   /**
    * The acceptor's verdict, which it signs; on the initiator's side what came with the proof being verified.
    */
   #verdict: Verdict | null = null
 
   /**
-   * @throws {RangeError} if the nonce is not 32 bytes or the node's name not of the form that peers accept.
+   * @throws {RangeError} if the hello is not of the form that peers accept, or an acceptor's names a lane.
    */
   constructor(options: HandshakeOptions) {
     if (options.hello.nonce.length !== proofBytes) {
@@ -131,12 +166,20 @@ export class HandshakeCore {
     }
     if (!isNodeName(options.hello.node)) {
       throw new RangeError(
-        `Cannot begin a handshake as "${options.hello.node}": a node name is 1 to 128 of A-Z a-z 0-9 . _ -`,
+        `Cannot begin a handshake as "${options.hello.node}": a node name is 1 to 128 of A-Z a-z 0-9 . _ -, a letter or digit first`,
       )
     }
+    const hello: Hello = { type: 'hello', ...options.hello }
+    const own = readHandshakeMessage(hello)
+    if (typeof own === 'string') throw new RangeError(`Cannot begin a handshake with a bad ${own}`)
+    if (options.role === 'acceptor' && (hello.lane ?? 'control') !== 'control') {
+      throw new RangeError(`Cannot accept with lane "${hello.lane}": the initiator says what a link is for`)
+    }
     this.#role = options.role
-    this.#hello = { type: 'hello', ...options.hello }
+    this.#hello = hello
     this.#known = options.known
+    this.#admit = options.admit
+    this.#authenticationRequired = options.authenticationRequired ?? false
   }
 
   /** Where it is. */
@@ -168,6 +211,12 @@ export class HandshakeCore {
 
   #start(): readonly HandshakeEffect[] {
     if (this.#status !== 'new') return nothing
+    if (this.#authenticationRequired && authenticationOf(this.#hello) === 'none') {
+      return this.#refuse({
+        code: 'CLUSTER_WRONG_AUTHENTICATION',
+        reason: 'This link is not authenticated, and must be: by a secret, or by certificates of both sides',
+      })
+    }
     this.#status = 'awaiting-hello'
     return this.#role === 'initiator' ? [{ type: 'send', message: this.#hello }] : nothing
   }
@@ -185,9 +234,12 @@ export class HandshakeCore {
     })
   }
 
-  #meet(peer: Hello): readonly HandshakeEffect[] {
+  #meet(given: Hello): readonly HandshakeEffect[] {
+    const noVersion = this.#takeVersion(given)
+    if (noVersion !== undefined) return this.#refuse(noVersion)
+    const peer = this.#version < lanesSince ? asVersion1(given) : given
     this.#peer = peer
-    const mismatch = compareHellos(this.#hello, peer)
+    const mismatch = compareHellos(this.#hello, peer) ?? this.#takeLane(peer)
     if (mismatch !== undefined) return this.#refuse(mismatch)
     if (this.#hello.authenticated) {
       if (this.#role === 'acceptor') {
@@ -203,6 +255,37 @@ export class HandshakeCore {
       return [{ type: 'send', message: { type: 'accept' } }, ...this.#establish()]
     this.#status = 'awaiting-accept'
     return [{ type: 'send', message: this.#hello }]
+  }
+
+  #takeVersion(peer: Hello): Refusal | undefined {
+    const version = commonVersion(this.#hello, peer)
+    if (version !== undefined) {
+      this.#version = version
+      // Its lane would go unsigned; who asks for one has been told on the control link that there are none.
+      if (version >= lanesSince || !(hasLane(this.#hello) || hasLane(peer))) return undefined
+    }
+    const offered = `${peer.versionMin} to ${peer.versionMax}`
+    const spoken = `${this.#hello.versionMin} to ${this.#hello.versionMax}`
+    const why = version === undefined ? '' : `, and a lane needs ${lanesSince}`
+    return {
+      code: 'CLUSTER_WRONG_VERSION',
+      reason: `Wire versions ${offered} are offered, ${spoken} are spoken here${why}`,
+    }
+  }
+
+  /** The acceptor repeats what the initiator wants the link for, so that both sign one thing. */
+  #takeLane(peer: Hello): Refusal | undefined {
+    if (this.#role === 'acceptor') {
+      if (hasLane(peer)) this.#hello = { ...this.#hello, lane: peer.lane, connection: peer.connection }
+      return undefined
+    }
+    const { lane = 'control', connection = null } = this.#hello
+    const { lane: itsLane = 'control', connection: itsConnection = null } = peer
+    if (lane === itsLane && isSame(connection, itsConnection)) return undefined
+    return {
+      code: 'CLUSTER_BAD_HANDSHAKE',
+      reason: `The lane "${lane}" was asked for, and "${itsLane}" answered`,
+    }
   }
 
   #signed(mac: Uint8Array): readonly HandshakeEffect[] {
@@ -257,22 +340,33 @@ export class HandshakeCore {
     const peer = this.#peer
     if (peer === undefined) return nothing
     this.#status = 'established'
-    const ours = new Set(this.#hello.features)
+    const authenticatedBy = authenticationOf(this.#hello)
     return [
       {
         type: 'established',
-        peer: {
-          node: peer.node,
-          incarnation: peer.incarnation,
-          address: peer.address,
-          weight: peer.weight ?? 1,
-          zone: peer.zone,
-        },
-        version: Math.min(this.#hello.versionMax, peer.versionMax),
-        features: [...new Set(peer.features)].filter((feature) => ours.has(feature)).sort(),
-        authenticated: this.#hello.authenticated,
+        peer: this.#facts(peer),
+        version: this.#version,
+        features: commonFeatures(this.#version, this.#hello.features, peer.features),
+        authenticated: authenticatedBy !== 'none',
+        authenticatedBy,
       },
     ]
+  }
+
+  #facts(peer: Hello): PeerFacts {
+    const initiator = this.#role === 'initiator' ? this.#hello : peer
+    return {
+      node: peer.node,
+      incarnation: peer.incarnation,
+      address: peer.address,
+      weight: peer.weight ?? 1,
+      zone: peer.zone,
+      lane: peer.lane ?? 'control',
+      connection: peer.connection ?? initiator.nonce,
+      roles: peer.roles ?? [],
+      version: peer.appVersion ?? '',
+      phase: peer.phase ?? 'alive',
+    }
   }
 
   #refuse(refusal: Refusal): readonly HandshakeEffect[] {
@@ -306,46 +400,59 @@ export class HandshakeCore {
         reason: `Both nodes are named "${peer.node}", at "${this.#hello.address}" and "${peer.address}"`,
       }
     }
-    return judgeIncarnation(peer.node, peer, this.#known(peer.node))
+    // First of all: who is not let in does not learn which lives of which names there were.
+    const refusal = this.#admit?.(this.#facts(peer))
+    return refusal ?? judgeIncarnation(peer.node, peer, this.#known(peer.node))
   }
 
-  /** What a proof signs. The order and the labels are part of the protocol. */
   #transcript(prover: 'initiator' | 'acceptor', verdict: Verdict | null): Uint8Array {
     const peer = this.#peer as Hello
     const [initiator, acceptor] = this.#role === 'initiator' ? [this.#hello, peer] : [peer, this.#hello]
-    return encode([
-      `understudy.1 handshake ${prover}`,
-      helloFields(initiator),
-      helloFields(acceptor),
-      verdict === null ? null : [verdict.code, verdict.reason, verdict.highestIncarnation],
-    ])
+    return handshakeTranscript(prover, this.#version, initiator, acceptor, verdict)
   }
 }
 
 /** What anybody may be told. */
 function compareHellos(ours: Hello, peer: Hello): Refusal | undefined {
-  if (Math.min(ours.versionMax, peer.versionMax) < Math.max(ours.versionMin, peer.versionMin)) {
-    const offered = `${peer.versionMin} to ${peer.versionMax}`
-    const spoken = `${ours.versionMin} to ${ours.versionMax}`
-    return {
-      code: 'CLUSTER_WRONG_VERSION',
-      reason: `Wire versions ${offered} are offered, ${spoken} are spoken here`,
-    }
-  }
   if (ours.cluster !== peer.cluster) {
     return {
       code: 'CLUSTER_WRONG_CLUSTER',
       reason: `This node is of cluster "${ours.cluster}", the peer of "${peer.cluster}"`,
     }
   }
-  if (ours.authenticated !== peer.authenticated) {
-    const without = peer.authenticated ? 'this node' : 'the peer'
+  const [our, its] = [authenticationOf(ours), authenticationOf(peer)]
+  if (our !== its && our !== 'tls' && its !== 'tls') {
+    const without = its === 'secret' ? 'this node' : 'the peer'
     return { code: 'CLUSTER_WRONG_SECRET', reason: `One side has a secret and ${without} has none` }
   }
-  if (ours.nonce.every((byte, index) => byte === peer.nonce[index])) {
+  if (our !== its) {
+    return {
+      code: 'CLUSTER_WRONG_AUTHENTICATION',
+      reason:
+        `This node is authenticated by ${authenticationText[our]}, the peer by ${authenticationText[its]}: ` +
+        'give all nodes a secret, or all of them certificates and no secret',
+    }
+  }
+  if (isSame(ours.nonce, peer.nonce)) {
     return { code: 'CLUSTER_BAD_HANDSHAKE', reason: 'The peer sent the nonce that it was sent' }
   }
   return undefined
+}
+
+const authenticationText: Readonly<Record<AuthenticatedBy, string>> = Object.freeze({
+  none: 'nothing',
+  secret: 'a secret',
+  tls: 'its certificate',
+})
+
+function hasLane(hello: Hello): boolean {
+  return hello.lane !== undefined && hello.lane !== 'control'
+}
+
+/** Of values that are no secrets: how long it takes may tell where they differ. */
+function isSame(a: Uint8Array | null, b: Uint8Array | null): boolean {
+  if (a === null || b === null) return a === b
+  return a.length === b.length && a.every((byte, index) => byte === b[index])
 }
 
 function unreachable(input: never): never {

@@ -2,8 +2,18 @@
  * The messages of the handshake as they arrive: unknown values until they are read here. Nobody has shown
  * anything yet when these are parsed, so every field has a size and a form.
  */
+import { encode } from '@understudy/runtime/codec'
+
+import { laneOrder } from './envelope-tag.ts'
 import { refusalCodes } from './refusal.ts'
 import type { Refusal, RefusalCode } from './refusal.ts'
+import type { LaneName } from './wire-protocol.ts'
+import { lanesSince } from './wire-version.ts'
+
+/** How a node is authenticated: not at all, by proof of a secret, or by the certificates of the transport. */
+export type AuthenticatedBy = 'none' | 'secret' | 'tls'
+/** Whether a node takes part in full, or has yet to be let in by all. */
+export type HelloPhase = 'joining' | 'alive'
 
 /** Who a node is and what it offers; both sides send one. */
 export interface Hello {
@@ -19,12 +29,28 @@ export interface Hello {
   readonly features: readonly string[]
   /** 32 bytes that nobody could guess, fresh for every handshake. */
   readonly nonce: Uint8Array
-  /** Whether it has a secret. */
+  /** Whether it proves a secret. */
   readonly authenticated: boolean
   /** Its share of the ring, as a multiple of 1. @default 1 */
   readonly weight?: number | undefined
   /** Where it stands, for placement. @default none */
   readonly zone?: string | undefined
+  // What follows is of version 2: not signed at version 1, and not believed there.
+  /** What the link is for: the initiator says it, the acceptor repeats it. @default 'control' */
+  readonly lane?: LaneName | undefined
+  /**
+   * The connection that a lane belongs to: the nonce of the initiator of its control link. Null on control, where the
+   * initiator's own nonce becomes it. @default null
+   */
+  readonly connection?: Uint8Array | null | undefined
+  /** What it is for, as its operator says; at most 16 of 1 to 64 characters. @default [] */
+  readonly roles?: readonly string[] | undefined
+  /** The version of the application, at most 64 characters. @default '' */
+  readonly appVersion?: string | undefined
+  /** @default 'alive' */
+  readonly phase?: HelloPhase | undefined
+  /** 'secret' if and only if `authenticated`. @default 'secret' or 'none', as `authenticated` says */
+  readonly authenticatedBy?: AuthenticatedBy | undefined
 }
 
 /**
@@ -63,12 +89,15 @@ export const handshakeBytesMax = 16_384
 /** Bytes of a nonce, and of an HMAC-SHA-256. */
 export const proofBytes = 32
 
-const nodeName = /^[A-Za-z0-9._-]{1,128}$/
+const nodeName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/
 const featuresMax = 64
+const rolesMax = 16
 const weightMax = 1_000
 const textMax = 512
+const listTextMax = 64
+const loneSurrogate = /\p{Surrogate}/u
 
-/** What a node may be called: 1 to 128 of letters, digits, dot, underscore and hyphen. */
+/** What a node may be called: 1 to 128 of letters, digits, dot, underscore and hyphen, a letter or digit first. */
 export function isNodeName(name: string): boolean {
   return nodeName.test(name)
 }
@@ -111,9 +140,9 @@ export function writeVerdict(refusal: Refusal): Verdict {
   return { code, reason, highestIncarnation: highestIncarnation ?? null }
 }
 
-/** A hello in fixed order: what is signed. Part of the protocol, for ever. */
-export function helloFields(hello: Hello): readonly unknown[] {
-  return [
+/** A hello in fixed order, as it is signed at a version. Part of the protocol, for ever. */
+export function helloFields(hello: Hello, version: number): readonly unknown[] {
+  const fields = [
     hello.versionMin,
     hello.versionMax,
     hello.cluster,
@@ -126,6 +155,60 @@ export function helloFields(hello: Hello): readonly unknown[] {
     hello.weight ?? 1,
     hello.zone ?? null,
   ]
+  if (version < lanesSince) return fields
+  return [
+    ...fields,
+    hello.lane ?? 'control',
+    hello.connection ?? null,
+    hello.roles ?? [],
+    hello.appVersion ?? '',
+    hello.phase ?? 'alive',
+    authenticationOf(hello),
+  ]
+}
+
+/** How the sender of a hello is authenticated. */
+export function authenticationOf(hello: Hello): AuthenticatedBy {
+  return hello.authenticatedBy ?? (hello.authenticated ? 'secret' : 'none')
+}
+
+/** A hello as a peer of version 1 would have sent it: what that version does not sign is taken out. */
+export function asVersion1(hello: Hello): Hello {
+  const { type, versionMin, versionMax, cluster, node, incarnation, address, features, nonce } = hello
+  const { authenticated, weight, zone } = hello
+  return {
+    type,
+    versionMin,
+    versionMax,
+    cluster,
+    node,
+    incarnation,
+    address,
+    features,
+    nonce,
+    authenticated,
+    weight,
+    zone,
+  }
+}
+
+/**
+ * What the proof of `prover` is an HMAC of. Both offers are in it as their senders made them, so both nonces and both
+ * ranges of versions; the label tells the role and the form, so that a proof fits nowhere else.
+ */
+export function handshakeTranscript(
+  prover: 'initiator' | 'acceptor',
+  version: number,
+  initiator: Hello,
+  acceptor: Hello,
+  verdict: Verdict | null,
+): Uint8Array {
+  return encode([
+    `understudy.${version < lanesSince ? 1 : 2} handshake ${prover}`,
+    helloFields(initiator, version),
+    helloFields(acceptor, version),
+    verdict === null ? null : [verdict.code, verdict.reason, verdict.highestIncarnation],
+  ])
 }
 
 function readHello(value: Readonly<Record<string, unknown>>): Hello | string {
@@ -141,6 +224,12 @@ function readHello(value: Readonly<Record<string, unknown>>): Hello | string {
     authenticated,
     weight = 1,
     zone,
+    lane = 'control',
+    connection = null,
+    roles = [],
+    appVersion = '',
+    phase = 'alive',
+    authenticatedBy = authenticated === true ? 'secret' : 'none',
   } = value as {
     readonly [K in keyof Hello]?: unknown
   }
@@ -150,17 +239,23 @@ function readHello(value: Readonly<Record<string, unknown>>): Hello | string {
   if (!isText(node) || !isNodeName(node)) return 'hello: bad node name'
   if (!isCount(incarnation)) return 'hello: bad incarnation'
   if (!isText(address)) return 'hello: bad address'
-  if (
-    !Array.isArray(features) ||
-    features.length > featuresMax ||
-    !features.every((name) => isText(name, 64))
-  ) {
-    return 'hello: bad features'
-  }
+  if (!isTextList(features, featuresMax, 0)) return 'hello: bad features'
   if (!isProofBytes(nonce)) return `hello: the nonce must be ${proofBytes} bytes`
   if (typeof authenticated !== 'boolean') return 'hello: bad authenticated'
   if (typeof weight !== 'number' || !(weight >= 0 && weight <= weightMax)) return 'hello: bad weight'
   if (zone !== undefined && zone !== null && !isText(zone, 128)) return 'hello: bad zone'
+  if (!isLane(lane)) return 'hello: bad lane'
+  if (connection !== null && !isProofBytes(connection)) return 'hello: bad connection'
+  if ((lane === 'control') !== (connection === null)) return 'hello: bad connection for its lane'
+  if (lane !== 'control' && versionMax < lanesSince) return `hello: no lanes before version ${lanesSince}`
+  if (!isTextList(roles, rolesMax, 1)) return 'hello: bad roles'
+  if (!isText(appVersion, 64)) return 'hello: bad appVersion'
+  if (phase !== 'joining' && phase !== 'alive') return 'hello: bad phase'
+  if (authenticatedBy !== 'none' && authenticatedBy !== 'secret' && authenticatedBy !== 'tls') {
+    return 'hello: bad authenticatedBy'
+  }
+  if (authenticated !== (authenticatedBy === 'secret'))
+    return 'hello: authenticated and authenticatedBy differ'
   return {
     type: 'hello',
     versionMin,
@@ -169,11 +264,17 @@ function readHello(value: Readonly<Record<string, unknown>>): Hello | string {
     node,
     incarnation,
     address,
-    features: features as string[],
+    features,
     nonce,
     authenticated,
     weight,
     zone: isText(zone) ? zone : undefined,
+    lane,
+    connection,
+    roles,
+    appVersion,
+    phase,
+    authenticatedBy,
   }
 }
 
@@ -204,8 +305,18 @@ function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
+function isLane(value: unknown): value is LaneName {
+  return laneOrder.some((lane) => lane === value)
+}
+
+/** Half a surrogate pair cannot be signed; from CBOR it cannot come. */
 function isText(value: unknown, lengthMax: number = textMax): value is string {
-  return typeof value === 'string' && value.length <= lengthMax
+  return typeof value === 'string' && value.length <= lengthMax && !loneSurrogate.test(value)
+}
+
+function isTextList(value: unknown, itemsMax: number, lengthMin: number): value is string[] {
+  if (!Array.isArray(value) || value.length > itemsMax) return false
+  return value.every((text) => isText(text, listTextMax) && text.length >= lengthMin)
 }
 
 function isCount(value: unknown): value is number {

@@ -10,8 +10,14 @@ export type RefusalCode =
   | 'CLUSTER_WRONG_SECRET'
   /** The peer belongs to a cluster of another name. */
   | 'CLUSTER_WRONG_CLUSTER'
+  /** The two sides are not authenticated in the same way, or one that must be is not at all. */
+  | 'CLUSTER_WRONG_AUTHENTICATION'
   /** No wire protocol version that both sides speak. */
   | 'CLUSTER_WRONG_VERSION'
+  /** The peer has shown that it is one of us, and the join policy of the other does not let it in. */
+  | 'CLUSTER_NOT_ADMITTED'
+  /** A lane for a connection that does not stand, or no longer. */
+  | 'CLUSTER_NO_SUCH_CONNECTION'
   /**
    * A node of this name with this or a higher incarnation was seen. Start again above `highestIncarnation`.
    */
@@ -31,7 +37,10 @@ export type RefusalCode =
 export const refusalCodes: readonly RefusalCode[] = Object.freeze([
   'CLUSTER_WRONG_SECRET',
   'CLUSTER_WRONG_CLUSTER',
+  'CLUSTER_WRONG_AUTHENTICATION',
   'CLUSTER_WRONG_VERSION',
+  'CLUSTER_NOT_ADMITTED',
+  'CLUSTER_NO_SUCH_CONNECTION',
   'CLUSTER_STALE_INCARNATION',
   'CLUSTER_NODE_NAME_TAKEN',
   'CLUSTER_DIALLED_ITSELF',

@@ -1,6 +1,7 @@
 /**
  * What the wire needs to know of a protocol, a recipient and a message. Plain data, made once by the shell.
  */
+import type { laneOrder } from './envelope-tag.ts'
 
 /** One field of a message, in the order of its schema. */
 export interface WireField {
@@ -9,9 +10,14 @@ export interface WireField {
   readonly required: boolean
 }
 
+/** Which of the links between two nodes carries a message. */
+export type LaneName = (typeof laneOrder)[number]
+
 /** One message type of a protocol. */
 export interface WireMessage {
   readonly kind: 'tell' | 'ask'
+  /** @default 'data' */
+  readonly lane?: LaneName | undefined
   readonly fields: readonly WireField[]
 }
 
@@ -22,6 +28,8 @@ export interface WireMessage {
 export interface WireProtocol {
   readonly name: string
   readonly messages: Readonly<Record<string, WireMessage>>
+  /** The lanes of its messages, in the order of `laneOrder`; left out when all are told or asked on `data`. */
+  readonly lanes?: readonly LaneName[] | undefined
 }
 
 /** A message as actors send it: a plain object whose `type` says which. */

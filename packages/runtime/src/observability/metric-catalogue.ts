@@ -66,11 +66,17 @@ const catalogue = {
     labels: ['status'],
     help: 'Nodes in the view of this node, by status',
   },
+  understudy_members_suspected_total: {
+    type: 'counter',
+    unit: 'nodes',
+    labels: ['reason'],
+    help: 'Suspicions of members; reason: probe-failed, link-lost, silent, refused, told',
+  },
   understudy_members_down_total: {
     type: 'counter',
     unit: 'nodes',
     labels: ['reason'],
-    help: 'Members that were given up; reason: refused, silent, unreachable, replaced',
+    help: 'Members that were given up; reason: refused, replaced, unreachable, indirectly-connected',
   },
   understudy_frames_total: {
     type: 'counter',

@@ -3,7 +3,9 @@
  */
 import { randomBytes, randomFillSync } from 'node:crypto'
 import { hostname } from 'node:os'
+import { nodeDns } from './dns.ts'
 import { afterTurn, fifoRunQueue } from './fifo-run-queue.ts'
+import { nodeFiles } from './files.ts'
 import { pinoLogger } from './log.ts'
 import type { Logger, LogLevel } from './log.ts'
 import type { Clock, Host, Platform, Timer } from './platform.ts'
@@ -51,6 +53,8 @@ export function nodePlatform(options: NodePlatformOptions = {}): Platform {
     secureBytes: (count) => randomFillSync(new Uint8Array(count)),
     scheduler: { makeRunQueue: fifoRunQueue, afterTurn, afterLoop },
     openStore: options.openStore ?? refuseStore,
+    files: nodeFiles(),
+    dns: nodeDns(),
     log: options.log ?? pinoLogger({ level: levelFromEnvironment(process.env['UNDERSTUDY_LOG']) }),
     host: nodeHost(options.name ?? hostname()),
   }

@@ -5,6 +5,8 @@
  * or touches a disk. `nodePlatform()` is the real one; the testkit's virtual platform and the simulator are others, and
  * the same actors run on all of them unmodified. The idea is FoundationDB's `INetwork` and TigerBeetle's `Time`/`IO`.
  */
+import type { Dns } from './dns.ts'
+import type { Files } from './files.ts'
 import type { Logger } from './log.ts'
 import type { RunQueueFactory } from './run-queue.ts'
 import type { Store } from './store.ts'
@@ -18,6 +20,10 @@ export interface Platform {
   readonly scheduler: Scheduler
   /** Opens the store that lives in `directory`; one process at a time may hold it. */
   readonly openStore: (directory: string) => Promise<Store>
+  /** Small text files that others write: lists of addresses, certificates. */
+  readonly files: Files
+  /** Looks up names of hosts and services. */
+  readonly dns: Dns
   readonly log: Logger
   readonly host: Host
 }

@@ -8,6 +8,8 @@ import { memoryStore } from './memory-store.ts'
 import type { Clock, Platform, Timer } from './platform.ts'
 import { seededRandom } from './random.ts'
 import type { Store } from './store.ts'
+import { VirtualDns } from './virtual-dns.ts'
+import { VirtualFiles } from './virtual-files.ts'
 import { VirtualHost } from './virtual-host.ts'
 
 export interface VirtualPlatformOptions {
@@ -46,6 +48,10 @@ export interface VirtualPlatform extends Platform {
   readonly exits: readonly number[]
   /** Plays a signal. */
   readonly signal: (signal: 'SIGINT' | 'SIGTERM') => void
+  /** Empty until the test writes files. */
+  readonly files: VirtualFiles
+  /** Knows no name until the test sets some. */
+  readonly dns: VirtualDns
   /** Plays a rejection that nobody handled; true when somebody took the blame. */
   readonly unhandled: (error: unknown) => boolean
   readonly logged: readonly LoggedLine[]
@@ -157,6 +163,8 @@ export function virtualPlatform(options: VirtualPlatformOptions = {}): VirtualPl
       }
       return Promise.resolve(store)
     },
+    files: new VirtualFiles(),
+    dns: new VirtualDns(),
     log: options.log ?? keepingLogger((level, fields, message) => logged.push({ level, fields, message })),
     host,
     advance,

@@ -2,6 +2,7 @@
  * A simulated machine: what outlives a process. Its clocks, its disk, its place. A process that is killed is gone; the
  * next one that starts here finds the disk as the crash left it.
  */
+import { VirtualFiles } from '../platform/virtual-files.ts'
 import type { ChoiceStream } from './choice-source.ts'
 import { SimulatedDisk } from './simulated-disk.ts'
 import { SimulatedProcess } from './simulated-process.ts'
@@ -25,6 +26,8 @@ export class SimulatedMachine {
   readonly env: Readonly<Record<string, string | undefined>>
   readonly clock: SkewedClock
   readonly disk: SimulatedDisk
+  /** Small files that others write, beside the stores: the scenario does. */
+  readonly files = new VirtualFiles((task) => task())
   /** Milliseconds that each turn of an actor takes here: a slow machine. */
   turnCostMs = 0
   readonly #lives: SimulatedProcess[] = []

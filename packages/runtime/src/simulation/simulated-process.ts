@@ -15,6 +15,7 @@ import { VirtualHost } from '../platform/virtual-host.ts'
 import type { Guarded } from './ambient-guard.ts'
 import type { ScheduledEvent } from './event-heap.ts'
 import { SimulatedClock } from './simulated-clock.ts'
+import { simulatedDns, simulatedFiles } from './simulated-lookup.ts'
 import type { SimulatedMachine } from './simulated-machine.ts'
 import type { Simulation } from './simulation.ts'
 
@@ -466,6 +467,8 @@ export class SimulatedProcess {
         afterLoop: (task) => this.simulation.at(this.simulation.nowMs, this, 'after-loop', task),
       },
       openStore: (directory) => this.machine.disk.open(directory, this),
+      files: simulatedFiles(this),
+      dns: simulatedDns(this),
       log: keepingLogger((level, fields, message) => this.#keepLine({ level, fields, message }), 'info'),
       host: this.#host,
     }

@@ -8,6 +8,7 @@
  */
 import { MicrotaskFence } from '../platform/microtask-fence.ts'
 import { listenUnhandledAlone } from '../platform/unhandled.ts'
+import { VirtualDns } from '../platform/virtual-dns.ts'
 import { AmbientGuard, type Guarded } from './ambient-guard.ts'
 import { ChoiceSource, type Choice, type ChoiceStream } from './choice-source.ts'
 import type { CrashPoint } from './crash-everywhere.ts'
@@ -86,6 +87,8 @@ export class Simulation {
   step = 0
   readonly policy: SchedulerPolicy
   readonly processes: SimulatedProcess[] = []
+  /** What names stand for, everywhere. Knows none until the scenario sets some. */
+  readonly dns = new VirtualDns()
   readonly crash: CrashPoint | undefined
   /** Writes and sends within the operation that the scenario marked, by machine. */
   readonly effects = new Map<string, number>()

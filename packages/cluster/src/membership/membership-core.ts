@@ -1,0 +1,609 @@
+/**
+ * The membership of a node, put together: the link core knows whom this node is linked with, SWIM who lives, the downing
+ * core who stays when they fall apart, and the bootstrap core when this node may own places. None of them knows the
+ * others; what one says is carried to the others here, within one step, until all are quiet.
+ */
+import type { NodeAddress } from '../transport/address.ts'
+import { BootstrapCore, type BootstrapInput, type BootstrapMember } from './bootstrap-core.ts'
+import { DowningCore, type DowningInput, type DowningMember } from './downing-core.ts'
+import { LinkCore } from './link-core.ts'
+import type { LinkEffect, LinkInput } from './link-step.ts'
+import { isDoubted, isFinal, type MemberFacts, type MemberPhase, type MemberRecord } from './member-table.ts'
+import { checkMembershipOptions, type MembershipOptions } from './membership-options.ts'
+import type {
+  MemberReport,
+  Membership,
+  MembershipEffect,
+  MembershipInput,
+  MembershipStatus,
+} from './membership.ts'
+import { SwimCore, type SwimEffect, type SwimInput } from './swim-core.ts'
+import { readSwimMessage, writeSwimMessage } from './swim-message.ts'
+import { isLiving, makeView, type Member, type MemberStatus, type View } from './view.ts'
+
+/** Members above which not every pair keeps a link: links are made when they are needed. */
+export const fullMeshMax = 128
+
+interface UsedLink {
+  readonly linkId: number
+  readonly incarnation: number
+  readonly epoch: number
+}
+
+/** See `Membership` for inputs, effects and their order. A step that changes the table costs O(members). */
+export class MembershipCore implements Membership {
+  readonly #self: MemberFacts
+  readonly #swim: SwimCore
+  readonly #links: LinkCore
+  readonly #downing: DowningCore
+  readonly #bootstrap: BootstrapCore
+  readonly #holdAfterMs: number
+  /** The control link in use, by the name of the member. */
+  readonly #used = new Map<string, UsedLink>()
+  /** Who is at the other end, by link, until it is closed. */
+  readonly #peers = new Map<number, MemberFacts>()
+  #view: View
+  #phase: 'new' | 'running' | 'over' = 'new'
+  #mesh: 'full' | 'on-demand' = 'full'
+  /** The phase of each member's newest life that was told last. */
+  readonly #phases = new Map<string, MemberPhase>()
+  /** Something that the downing core, the bootstrap core or the view depends on has changed. */
+  #isTableStale = false
+  #dueMs: number | undefined
+  #actUntilMs = Number.NEGATIVE_INFINITY
+  #isRemoved = false
+  #isDraining = false
+  /** A whole table was received: before that, who else is alive is not known. */
+  #isSynced = false
+  #seeds: BootstrapInput = { type: 'seeds', seeds: [], isPending: false }
+  #effects: MembershipEffect[] = []
+  #nowMs = 0
+
+  /** @throws {RangeError} if an option is out of range. */
+  constructor(options: MembershipOptions) {
+    const checked = checkMembershipOptions(options)
+    const { self, random } = checked
+    this.#self = self
+    this.#holdAfterMs = checked.holdAfterMs
+    this.#swim = new SwimCore({ ...checked.swim, self, random: random.fork('swim') })
+    this.#links = new LinkCore({
+      self,
+      random: random.fork('links'),
+      membersMax: checked.membersMax,
+      known: (name) => this.#knownLife(name),
+      sizes: () => this.#sizes(),
+    })
+    this.#downing = new DowningCore(checked.downing)
+    this.#bootstrap = new BootstrapCore(checked.bootstrap)
+    this.#view = makeView(this.#swim.table().map(toMember))
+  }
+
+  readonly step = (input: MembershipInput, nowMs: number): readonly MembershipEffect[] => {
+    this.#nowMs = nowMs
+    if (this.#phase === 'running') this.#noticeStall()
+    this.#take(input)
+    if (this.#phase !== 'new') this.#settle()
+    this.#dueMs = this.#findDeadline()
+    const effects = this.#effects
+    this.#effects = []
+    return effects
+  }
+
+  readonly nextDeadlineMs = (): number | undefined => this.#dueMs
+  readonly view = (): View => this.#view
+
+  /** True while this node's side would lose but for what a stall may have kept from it: its actors must not act. */
+  readonly isInDoubt = (): boolean => this.#downing.isInDoubt()
+
+  readonly known = (name: string): Member | undefined => {
+    const record = this.#swim.record(name)
+    return record === undefined ? undefined : toMember(record)
+  }
+
+  readonly status = (): MembershipStatus => {
+    const swim = this.#swim.status()
+    const roundTrips = new Map(swim.members.map(({ name, rttMs }) => [name, rttMs]))
+    const reports = this.#swim.table().map((record): MemberReport => {
+      const used = this.#used.get(record.name)
+      return {
+        ...toMember(record),
+        linkId: used?.linkId,
+        epoch: used?.epoch ?? 0,
+        roundTripMs: roundTrips.get(record.name),
+        isUnreachable: record.kind === 'unreachable',
+        cannotReach: record.cannotReach,
+      }
+    })
+    return {
+      self: this.#selfMember(),
+      viewId: this.#view.viewId,
+      members: reports.filter(({ name }) => name !== this.#self.name),
+      swim,
+      links: this.#links.status(),
+      downing: this.#downing.status(),
+      bootstrap: this.#bootstrap.status(),
+    }
+  }
+
+  // ---- inputs
+
+  #take(input: MembershipInput): void {
+    switch (input.type) {
+      case 'started':
+        if (this.#phase !== 'new') return
+        this.#phase = 'running'
+        this.#isTableStale = true
+        // SWIM takes no phase before it has started, and who has nobody to wait for founds at once.
+        this.#stepSwim({ type: 'started' })
+        // What it may wait for before it founds anything comes before who is there.
+        this.#stepBootstrap(this.#seeds)
+        this.#stepLinks({ type: 'started' })
+        return
+      case 'tick':
+        this.#tick()
+        return
+      case 'link-established':
+        this.#peers.set(input.linkId, factsOf(input))
+        if (input.dialledByUs) this.#dialled(input.dialledAddress ?? input.address, true, input.name)
+        this.#stepLinks(input)
+        return
+      case 'link-closed':
+        this.#peers.delete(input.linkId)
+        this.#stepLinks(input)
+        return
+      case 'dial-failed':
+        this.#dialled(input.address, false, input.code)
+        this.#stepLinks(input)
+        return
+      case 'chosen-received':
+        this.#stepLinks({ type: 'chosen', linkId: input.linkId })
+        return
+      case 'gossip-received':
+        this.#gossip(input.linkId, input.payload)
+        return
+      case 'link-active':
+        this.#stepLinks({ type: 'busy', linkId: input.linkId })
+        return
+      case 'goodbye-received':
+        this.#goodbye(input.linkId)
+        return
+      case 'seeds-found':
+        this.#stepLinks({ type: 'seeds', addresses: input.addresses })
+        this.#seeds = { type: 'seeds', seeds: input.addresses, isPending: input.isPending }
+        this.#stepBootstrap(this.#seeds)
+        return
+      case 'lease-result':
+        this.#stepDowning({ type: 'lease', granted: input.granted })
+        return
+      case 'lease-lost':
+        this.#stepDowning({ type: 'lease-lost' })
+        return
+      case 'drain':
+        if (this.#phase !== 'running') return
+        this.#isDraining = true
+        this.#stepSwim({ type: 'set-phase', phase: 'leaving' })
+        return
+      case 'leave':
+        this.#leave()
+        return
+      default:
+        unreachable(input)
+    }
+  }
+
+  #tick(): void {
+    this.#stepLinks({ type: 'tick' })
+    this.#stepSwim({ type: 'tick' })
+    this.#stepDowning({ type: 'tick' })
+    this.#stepBootstrap({ type: 'tick' })
+  }
+
+  #gossip(linkId: number, payload: unknown): void {
+    const peer = this.#peers.get(linkId)
+    if (peer === undefined) return
+    const message = readSwimMessage(payload)
+    if (typeof message === 'string') {
+      this.#effects.push({ type: 'bad-gossip', linkId, problem: message })
+      return
+    }
+    this.#stepSwim({ type: 'received', from: peer.name, incarnation: peer.incarnation, message })
+    if (this.#isSynced) return
+    const isWhole = message.type === 'push-pull' && message.isLast
+    const isSame = message.type === 'sync' && message.digest === this.#swim.digest()
+    if (!isWhole && !isSame) return
+    this.#isSynced = true
+    this.#isTableStale = true
+  }
+
+  /** Its word is final: what it still had to say came before it on the same link. */
+  #goodbye(linkId: number): void {
+    const peer = this.#peers.get(linkId)
+    if (peer === undefined) return
+    this.#stepSwim({ type: 'goodbye', name: peer.name, incarnation: peer.incarnation })
+    this.#stepLinks({ type: 'goodbye', linkId })
+  }
+
+  #leave(): void {
+    if (this.#phase !== 'running') return
+    this.#stepSwim({ type: 'leave' })
+    for (const { linkId } of this.#used.values()) this.#effects.push({ type: 'send-goodbye', linkId })
+    this.#stepLinks({ type: 'leave' })
+    this.#phase = 'over'
+    this.#isTableStale = true
+  }
+
+  #dialled(address: NodeAddress, ok: boolean, who: string): void {
+    this.#stepBootstrap(
+      ok
+        ? { type: 'dial-result', address, ok: true, name: who }
+        : { type: 'dial-result', address, ok: false, code: who },
+    )
+  }
+
+  // ---- the cores, and what they say
+
+  #stepLinks(input: LinkInput): void {
+    // What SWIM sends first goes behind the word that this link is the one: the answer needs a link as well.
+    const sends: SwimEffect[] = []
+    for (const effect of this.#links.step(input, this.#nowMs)) this.#carryLinkEffect(effect, sends)
+    for (const send of sends) this.#carrySwimEffect(send)
+  }
+
+  #carryLinkEffect(effect: LinkEffect, sends: SwimEffect[]): void {
+    switch (effect.type) {
+      case 'dial':
+        this.#effects.push(effect)
+        return
+      case 'close-link':
+        this.#peers.delete(effect.linkId)
+        this.#effects.push(effect)
+        return
+      case 'choose':
+        this.#effects.push({ type: 'send-chosen', linkId: effect.linkId })
+        return
+      case 'met':
+        // Told to SWIM with the link that it can use: what it sends first goes over that.
+        return
+      case 'use-link': {
+        const { name, incarnation, linkId, epoch } = effect
+        const peer = this.#peers.get(linkId)
+        this.#used.set(name, { linkId, incarnation, epoch })
+        this.#linksChanged()
+        // The member comes before its link, and what is sent on the link behind it.
+        for (const said of peer === undefined ? [] : this.#swim.step({ type: 'linked', peer }, this.#nowMs)) {
+          if (said.type === 'send') sends.push(said)
+          else this.#carrySwimEffect(said)
+        }
+        this.#effects.push(effect)
+        return
+      }
+      case 'lost-link':
+        this.#used.delete(effect.name)
+        this.#isTableStale = true
+        this.#effects.push(effect)
+        return
+      case 'link-lost':
+        if (effect.reason !== 'idle') {
+          this.#stepSwim({ type: 'unlinked', name: effect.name, incarnation: effect.incarnation })
+        }
+        return
+      case 'refused':
+        this.#stepSwim({ type: 'refused', name: effect.name, incarnation: effect.incarnation })
+        return
+      case 'name-taken':
+        this.#effects.push({ type: 'name-conflict', name: effect.name, addresses: effect.addresses })
+        return
+      case 'self-removed':
+        this.#removed(effect.by, 'it was given up')
+        return
+      default:
+        effect satisfies never
+    }
+  }
+
+  #stepSwim(input: SwimInput): void {
+    for (const effect of this.#swim.step(input, this.#nowMs)) this.#carrySwimEffect(effect)
+  }
+
+  #carrySwimEffect(effect: SwimEffect): void {
+    switch (effect.type) {
+      case 'send': {
+        const used = this.#used.get(effect.to)
+        if (used !== undefined) {
+          const payload = writeSwimMessage(effect.message)
+          this.#effects.push({ type: 'send-gossip', linkId: used.linkId, payload })
+        } else if (this.#mesh === 'on-demand') {
+          // What could not be sent is lost, as a datagram is; the next one finds a link.
+          this.#want(effect.to)
+        }
+        return
+      }
+      case 'link-dead':
+        this.#stepLinks(effect)
+        return
+      case 'member-joined': {
+        const member = toMember(effect.member)
+        this.#isTableStale = true
+        this.#effects.push({ type: 'member-joined', member })
+        this.#phases.set(member.name, 'joining')
+        this.#changed(effect.member)
+        if (this.#mesh === 'full') this.#want(member.name)
+        return
+      }
+      case 'member-changed':
+        this.#isTableStale = true
+        this.#changed(effect.member)
+        return
+      case 'member-suspected': {
+        const { name, incarnation } = effect.member
+        this.#isTableStale = true
+        this.#effects.push({
+          type: 'member-suspected',
+          name,
+          incarnation,
+          reason: effect.reason,
+          by: effect.by,
+        })
+        return
+      }
+      case 'member-unreachable':
+      case 'member-recovered': {
+        const { name, incarnation } = effect.member
+        this.#isTableStale = true
+        this.#effects.push({ type: effect.type, name, incarnation })
+        return
+      }
+      case 'member-down': {
+        const { name, incarnation } = effect.member
+        const { reason, by = this.#self.name } = effect
+        this.#isTableStale = true
+        const code = reason === 'replaced' ? 'CLUSTER_MEMBER_REPLACED' : 'CLUSTER_MEMBER_SILENT'
+        this.#stepLinks({ type: 'ended', name, incarnation, code })
+        this.#phases.delete(name)
+        this.#effects.push({ type: 'member-down', name, incarnation, reason, by })
+        return
+      }
+      case 'member-left': {
+        const { name, incarnation } = effect.member
+        this.#isTableStale = true
+        this.#stepLinks({ type: 'ended', name, incarnation, code: 'CLUSTER_MEMBER_LEFT' })
+        this.#phases.delete(name)
+        this.#effects.push({ type: 'member-left', name, incarnation })
+        return
+      }
+      case 'self-removed':
+        this.#removed(effect.by, 'the others gave it up')
+        return
+      case 'name-conflict':
+        this.#effects.push({ type: 'name-conflict', name: effect.name, addresses: effect.addresses })
+        return
+      default:
+        effect satisfies never
+    }
+  }
+
+  /** What a member now says of itself: told once for each phase, whether it is doubted or not. */
+  #changed(record: MemberRecord): void {
+    const { name, incarnation, phase } = record
+    const before = this.#phases.get(name) ?? 'joining'
+    if (phase === before) return
+    this.#phases.set(name, phase)
+    if (phase === 'alive') this.#effects.push({ type: 'member-up', member: toMember(record) })
+    else if (phase === 'leaving') this.#effects.push({ type: 'member-leaving', name, incarnation })
+  }
+
+  #stepDowning(input: DowningInput): void {
+    if (this.#phase !== 'running') return
+    for (const effect of this.#downing.step(input, this.#nowMs)) {
+      switch (effect.type) {
+        case 'down':
+          for (const { name, incarnation } of effect.members) {
+            this.#stepSwim({ type: 'remove', name, incarnation, reason: effect.reason })
+          }
+          break
+        case 'down-self':
+          this.#removed('downing', effect.reason)
+          break
+        case 'decided':
+          this.#effects.push({ ...effect, type: 'downing-decided' })
+          break
+        case 'quorum-unsafe':
+        case 'acquire-lease':
+        case 'release-lease':
+          this.#effects.push(effect)
+          break
+        default:
+          effect satisfies never
+      }
+    }
+  }
+
+  #stepBootstrap(input: BootstrapInput): void {
+    // Who leaves before it has come takes no part any more.
+    if (this.#phase !== 'running' || this.#isDraining) return
+    for (const { how, with: others } of this.#bootstrap.step(input, this.#nowMs)) {
+      this.#effects.push({ type: 'self-up', how, with: others })
+      this.#stepSwim({ type: 'set-phase', phase: 'alive' })
+    }
+  }
+
+  /** Once in the life of this core. Whoever carries it out makes another core, for another life. */
+  #removed(by: string, reason: string): void {
+    if (this.#isRemoved || this.#phase !== 'running') return
+    this.#isRemoved = true
+    this.#effects.push({ type: 'self-removed', by, reason })
+  }
+
+  #want(name: string): void {
+    const record = this.#swim.record(name)
+    if (record === undefined || isFinal(record.kind)) return
+    const { incarnation, address } = record
+    this.#stepLinks({ type: 'want', name, incarnation, address })
+  }
+
+  // ---- what follows from a changed table
+
+  /** Tells the others until nobody has anything more to say. Each change of the table comes nearer to its end. */
+  #settle(): void {
+    while (this.#isTableStale) {
+      this.#isTableStale = false
+      const table = this.#swim.table()
+      this.#useMesh(table)
+      this.#stepDowning({ type: 'members', members: this.#downingMembers(table) })
+      this.#stepBootstrap({ type: 'members', members: this.#bootstrapMembers(table) })
+      if (!this.#isTableStale) this.#renewView(table)
+    }
+  }
+
+  /** In a full mesh the bootstrap waits for links, also with members that were heard of before. */
+  #linksChanged(): void {
+    if (this.#mesh === 'full') this.#isTableStale = true
+  }
+
+  #useMesh(table: readonly MemberRecord[]): void {
+    const living = table.reduce((sum, { kind }) => (isFinal(kind) ? sum : sum + 1), 0)
+    const mesh = living > fullMeshMax ? 'on-demand' : 'full'
+    if (mesh === this.#mesh) return
+    this.#mesh = mesh
+    this.#stepLinks({ type: 'mesh', mode: mesh })
+    if (mesh === 'full') for (const { name } of table) if (name !== this.#self.name) this.#want(name)
+  }
+
+  #downingMembers(table: readonly MemberRecord[]): readonly DowningMember[] {
+    return table
+      .filter(({ kind }) => !isFinal(kind))
+      .map((record) => ({
+        name: record.name,
+        incarnation: record.incarnation,
+        address: record.address,
+        status: record.phase,
+        reachable: record.kind !== 'unreachable',
+        suspected: isDoubted(record.kind),
+        cannotReach: record.cannotReach,
+        isSelf: record.name === this.#self.name,
+        roles: record.roles,
+      }))
+  }
+
+  #bootstrapMembers(table: readonly MemberRecord[]): readonly BootstrapMember[] {
+    const members: BootstrapMember[] = []
+    for (const { name, kind, phase } of table) {
+      if (isFinal(kind) || phase === 'leaving') continue
+      const isSelf = name === this.#self.name
+      members.push({
+        name,
+        status: phase,
+        isReachable: isSelf || !isDoubted(kind),
+        // Whoever joins one that it has met must have met all: they send work here as soon as they hear of it.
+        isLinked: isSelf || (this.#isSynced && (this.#mesh === 'on-demand' || this.#used.has(name))),
+      })
+    }
+    return members
+  }
+
+  #renewView(table: readonly MemberRecord[]): void {
+    const members = table.map(toMember)
+    const isLeft = this.#phase === 'over'
+    const own = members.map((member) =>
+      isLeft && member.name === this.#self.name ? { ...member, status: 'left' as const } : member,
+    )
+    const view = makeView(own)
+    if (view.viewId === this.#view.viewId) return
+    this.#view = view
+    this.#effects.push({ type: 'view-changed', view, viewId: view.viewId })
+  }
+
+  // ---- time
+
+  /**
+   * The guard against sleeping through one's own removal. While ticks come in time, each says that actors may act a while
+   * longer; one that is late by `holdAfterMs` says that they must not, until others confirm that this life still counts.
+   */
+  #noticeStall(): void {
+    const nowMs = this.#nowMs
+    const isAlone = !this.#view.members.some(
+      ({ name, status }) => name !== this.#self.name && status !== 'joining' && isLiving(status),
+    )
+    if (isAlone) {
+      if (this.#actUntilMs === Number.POSITIVE_INFINITY) return
+      this.#actUntilMs = Number.POSITIVE_INFINITY
+    } else {
+      const lateMs = this.#dueMs === undefined ? 0 : nowMs - this.#dueMs
+      if (lateMs >= this.#holdAfterMs) this.#effects.push({ type: 'hold', lateMs })
+      const isGuarded = this.#actUntilMs !== Number.POSITIVE_INFINITY
+      if (isGuarded && nowMs + this.#holdAfterMs / 2 < this.#actUntilMs) return
+      this.#actUntilMs = nowMs + this.#holdAfterMs
+    }
+    this.#effects.push({ type: 'act-until', atMs: this.#actUntilMs })
+  }
+
+  #findDeadline(): number | undefined {
+    if (this.#phase !== 'running') return undefined
+    let dueMs = Number.POSITIVE_INFINITY
+    for (const core of [this.#links, this.#swim, this.#downing, this.#bootstrap]) {
+      if (core === this.#bootstrap && this.#isDraining) continue
+      dueMs = Math.min(dueMs, core.nextDeadlineMs() ?? dueMs)
+    }
+    if (this.#actUntilMs !== Number.POSITIVE_INFINITY) {
+      dueMs = Math.min(dueMs, this.#actUntilMs - this.#holdAfterMs / 2)
+    }
+    return dueMs === Number.POSITIVE_INFINITY ? undefined : dueMs
+  }
+
+  // ---- lookups
+
+  #knownLife(name: string): { incarnation: number; address: NodeAddress; isOver: boolean } | undefined {
+    const record = this.#swim.record(name)
+    if (record === undefined) return undefined
+    const { incarnation, address, kind } = record
+    return { incarnation, address, isOver: isFinal(kind) }
+  }
+
+  #sizes(): { live: number; known: number } {
+    let live = 0
+    let known = 0
+    for (const { kind } of this.#swim.table()) {
+      if (kind !== 'left') known++
+      if (!isFinal(kind) && !isDoubted(kind)) live++
+    }
+    return { live, known }
+  }
+
+  #selfMember(): Member {
+    const record = this.#swim.record(this.#self.name)
+    return record === undefined ? { ...this.#self, status: 'joining' } : toMember(record)
+  }
+}
+
+/** A record as users see it. */
+function toMember(record: MemberRecord): Member {
+  const { name, incarnation, address, weight, zone, roles, version } = record
+  return {
+    name,
+    incarnation,
+    address,
+    status: statusOf(record),
+    weight,
+    ...(zone === undefined ? {} : { zone }),
+    roles,
+    version,
+  }
+}
+
+/** Who owns no places has none to keep while it is doubted: only an alive member becomes `suspect`. */
+function statusOf({ kind, phase }: MemberRecord): MemberStatus {
+  if (isFinal(kind)) return kind === 'down' ? 'down' : 'left'
+  if (phase !== 'alive') return phase
+  return isDoubted(kind) ? 'suspect' : 'alive'
+}
+
+function factsOf(facts: MemberFacts): MemberFacts {
+  const { name, incarnation, address, weight, zone, roles, version } = facts
+  return { name, incarnation, address, weight, ...(zone === undefined ? {} : { zone }), roles, version }
+}
+
+function unreachable(input: never): never {
+  throw new TypeError(
+    `Cannot take a membership input of type "${String((input as { readonly type?: unknown }).type)}"`,
+  )
+}

@@ -1,0 +1,228 @@
+/** Whether a node still counts: what it does when it does not know, when it has been given up, and who it is then. */
+import type { ClusterNode } from '@understudy/cluster'
+import { actor, ask, protocol, tell, type ActorRef } from '@understudy/runtime'
+import { test } from 'tap'
+import Type from 'typebox'
+import { puppet } from '../support/runtime.ts'
+import { virtualCluster, type StartOptions, type VirtualCluster } from '../support/virtual-cluster.ts'
+
+const Mark = protocol('mark', { set: tell({ n: Type.Integer() }) })
+const three = ['a', 'b', 'c'] as const
+
+async function startThree(
+  cluster: VirtualCluster,
+  options: StartOptions = {},
+): Promise<[ClusterNode, ClusterNode, ClusterNode]> {
+  const nodes = []
+  for (const name of three) nodes.push(await cluster.start(name, { seeds: three, ...options }))
+  await cluster.result(Promise.all(nodes.map((node) => node.whenMembers(3))))
+  return nodes as [ClusterNode, ClusterNode, ClusterNode]
+}
+
+const names = (node: ClusterNode): string =>
+  node
+    .members()
+    .map(({ name, status }) => `${name} ${status}`)
+    .join(', ')
+
+/** What a node says of itself, in order. */
+function ownFacts(node: ClusterNode): readonly string[] {
+  const lines: string[] = []
+  node.events.on('self-held', () => void lines.push('held'))
+  node.events.on('self-released', () => void lines.push('released'))
+  node.events.on('self-removed', ({ by }) => void lines.push(`removed by ${by}`))
+  node.events.on('self-up', ({ how }) => void lines.push(how))
+  return lines
+}
+
+/** An actor that writes down what it handles, and in which life of its node. */
+function marker(node: ClusterNode, seen: string[]): ActorRef<typeof Mark.messages> {
+  const mark = actor(Mark, () => ({ set: ({ n }) => void seen.push(`${n} in ${node.incarnation}`) }))
+  return node.system.spawn('mark', mark)
+}
+
+void test('a node that stood still holds its user actors until a majority says that it still counts', async (t) => {
+  await using cluster = virtualCluster({ membership: 'lan' })
+  const [a, , c] = await startThree(cluster)
+  const seen: string[] = []
+  const ref = marker(c, seen)
+  const facts = ownFacts(c)
+  const before = c.incarnation
+  const thaw = cluster.freeze(c)
+  await cluster.advance(2_500)
+  // In the same turn in which it wakes, before any timer of its own and any word of the others.
+  ref.tell({ type: 'set', n: 1 })
+  await cluster.platform.settle()
+  t.same(seen, [], 'it does not act')
+  thaw()
+  await cluster.until(() => seen.length > 0)
+  t.same(facts, ['held', 'released'])
+  t.same(seen, [`1 in ${before}`], 'and then it does what came meanwhile')
+  await cluster.advance(10_000)
+  t.equal(c.incarnation, before)
+  t.equal(names(a), 'a alive, b alive, c alive')
+})
+
+void test('a short stall holds nobody', async (t) => {
+  await using cluster = virtualCluster({ membership: 'lan' })
+  const [, , c] = await startThree(cluster)
+  const facts = ownFacts(c)
+  const thaw = cluster.freeze(c)
+  await cluster.advance(300)
+  thaw()
+  await cluster.advance(10_000)
+  t.same(facts, [])
+})
+
+void test('a node that slept through its removal does nothing more in that life', async (t) => {
+  await using cluster = virtualCluster()
+  const [a, b, c] = await startThree(cluster)
+  const seen: string[] = []
+  const ref = marker(c, seen)
+  const facts = ownFacts(c)
+  const removed: unknown[] = []
+  c.events.on('self-removed', (event) => void removed.push(event))
+  const before = c.incarnation
+  const thaw = cluster.freeze(c)
+  await cluster.until(() => a.members().length === 2 && b.members().length === 2)
+  ref.tell({ type: 'set', n: 1 })
+  await cluster.platform.settle()
+  t.same(seen, [])
+  thaw()
+  await cluster.result(Promise.all([a, b, c].map((node) => node.whenMembers(3))))
+  await cluster.advance(5_000)
+  t.same(seen, [], 'not in the next one either: the actor has ended')
+  t.ok(c.incarnation > before)
+  t.equal(facts[0], 'held')
+  t.equal(facts.filter((line) => line === 'held').length, 1)
+  t.ok(facts.includes('joined') && facts.includes('released'))
+  t.match(removed, [{ by: /^./, reason: /^./, incarnation: before }])
+  t.equal(removed.length, 1)
+  t.equal(names(c), 'a alive, b alive, c alive')
+  const later: string[] = []
+  marker(c, later).tell({ type: 'set', n: 2 })
+  await cluster.advance(10)
+  t.same(later, [`2 in ${c.incarnation}`], 'and it works')
+})
+
+void test('onRemoved "exit": the node ends in order and exits with code 1, without waiting for those who gave it up', async (t) => {
+  const Tally = protocol('tally', { count: ask(Type.Integer()) })
+  const tally = actor(Tally, () => ({ count: () => 1 }))
+  for (const how of ['slept', 'cut off'] as const) {
+    await using cluster = virtualCluster()
+    const options = { entities: [tally], onRemoved: 'exit', shutdownMs: 30_000 } as const
+    const [a, b, c] = await startThree(cluster, options)
+    c.system.spawn('p', puppet({}))
+    for (let n = 0; n < 20; n++) await cluster.result(c.entity(Tally, `k${n}`).ask({ type: 'count' }))
+    const facts = ownFacts(c)
+    const before = c.incarnation
+    let goOn: (() => void) | undefined
+    if (how === 'slept') goOn = cluster.freeze(c)
+    else cluster.network.hold('c')
+    await cluster.until(() => a.members().length === 2 && b.members().length === 2)
+    for (let n = 0; n < 20; n++) void cluster.outcome(c.entity(Tally, `k${n}`).ask({ type: 'count' }))
+    goOn?.()
+    await cluster.until(() => facts.some((line) => line.startsWith('removed')))
+    const fromMs = cluster.platform.clock.monotonicMs()
+    await cluster.until(() => cluster.platform.exits.length > 0)
+    t.same(cluster.platform.exits, [1], how)
+    t.equal(c.incarnation, before, 'no other life')
+    t.ok(cluster.platform.clock.monotonicMs() - fromMs < 1_000, `at once, when it was ${how}`)
+    t.match(await cluster.result(c.shutdown()), { clean: true, hung: [], failed: [] })
+    cluster.network.release('c')
+    t.equal(names(a), 'a alive, b alive')
+  }
+})
+
+void test('a node that is shut down while it is held ends in time, though nobody confirms anything', async (t) => {
+  await using cluster = virtualCluster({ membership: 'lan' })
+  const Tally = protocol('tally', { count: ask(Type.Integer()) })
+  const tally = actor(Tally, () => ({ count: () => 1 }))
+  const [, , c] = await startThree(cluster, { entities: [tally], shutdownMs: 30_000, drainMs: 5_000 })
+  c.system.spawn('p', puppet({}))
+  for (let n = 0; n < 20; n++) await cluster.result(c.entity(Tally, `k${n}`).ask({ type: 'count' }))
+  const facts = ownFacts(c)
+  const thaw = cluster.freeze(c)
+  await cluster.advance(2_500)
+  cluster.network.hold('a')
+  cluster.network.hold('b')
+  thaw()
+  await cluster.until(() => facts.includes('held'))
+  // Nobody may act, so these stay where they are.
+  for (let n = 0; n < 20; n++) void cluster.outcome(c.entity(Tally, `k${n}`).ask({ type: 'count' }))
+  const fromMs = cluster.platform.clock.monotonicMs()
+  const report = await cluster.result(c.shutdown())
+  t.same(report.hung, [])
+  t.same(report.failed, [])
+  const tookMs = cluster.platform.clock.monotonicMs() - fromMs
+  t.ok(tookMs <= 6_000, `all that is handed over together has drainMs; it took ${tookMs}`)
+  cluster.network.release('a')
+  cluster.network.release('b')
+})
+
+void test('two nodes of one name that meet when their clusters do: everybody is told, and nobody else pays for it', async (t) => {
+  await using cluster = virtualCluster()
+  const a = await cluster.start('a')
+  const b = await cluster.start('b')
+  const first = await cluster.start('c', { seeds: ['a'] })
+  const second = await cluster.start('c', { seeds: ['b'], listen: cluster.addressOf('elsewhere') })
+  await cluster.result(Promise.all([a, b, first, second].map((node) => node.whenMembers(2))))
+  const told: string[] = []
+  for (const node of [a, b]) {
+    node.events.on('name-conflict', ({ name, addresses }) => {
+      told.push(`${node.name} ${name} ${[...addresses].sort().join(' ')}`)
+    })
+  }
+  const given: string[] = []
+  for (const node of [a, b]) {
+    node.events.on('member-down', ({ name }) => void given.push(name))
+    node.events.on('self-removed', () => void given.push(node.name))
+  }
+  const d = await cluster.start('d', { seeds: ['a', 'b'] })
+  await cluster.advance(30_000)
+  const both = [cluster.addressOf('c'), cluster.addressOf('elsewhere')].sort().join(' ')
+  t.same([...new Set(told)].sort(), [`a c ${both}`, `b c ${both}`])
+  t.ok(told.length <= 4, 'and not again and again')
+  t.same([...new Set(given)].filter((name) => name !== 'c'), [])
+  for (const node of [a, b, d]) t.match(names(node), /^a alive, b alive, .*d alive$/)
+})
+
+// ---- Who it is: the number of a life
+
+void test('NodeOptions.data: a life is above all that were stored, whatever the clock says', async (t) => {
+  await using cluster = virtualCluster()
+  const first = await cluster.start('a', { data: 'disk' })
+  const high = first.incarnation
+  await cluster.result(first.shutdown())
+  const second = await cluster.start('a', { data: 'disk', wallMs: 1_000 })
+  t.equal(second.incarnation, high + 1, 'the clock was set back')
+  await cluster.result(second.shutdown())
+  const third = await cluster.start('a', { data: 'disk', wallMs: 1_000 })
+  t.equal(third.incarnation, high + 2, 'and again')
+  await cluster.result(third.shutdown())
+  const aheadMs = cluster.platform.clock.wallMs() + 3_600_000
+  const fourth = await cluster.start('a', { data: 'disk', wallMs: aheadMs })
+  t.ok(fourth.incarnation >= aheadMs * 1_024, 'the clock counts where it is ahead')
+  await cluster.result(fourth.shutdown())
+  const other = await cluster.start('a', { wallMs: 1_000 })
+  t.ok(other.incarnation < high, 'without data there is only the clock')
+})
+
+void test('NodeOptions.data: the life that begins after a removal is stored, too', async (t) => {
+  await using cluster = virtualCluster()
+  const a = await cluster.start('a', { seeds: three })
+  const b = await cluster.start('b', { seeds: three })
+  const c = await cluster.start('c', { seeds: three, data: 'disk-c' })
+  await cluster.result(Promise.all([a, b, c].map((node) => node.whenMembers(3))))
+  const before = c.incarnation
+  cluster.network.hold('c')
+  await cluster.until(() => a.members().length === 2 && b.members().length === 2 && c.incarnation > before)
+  cluster.network.release('c')
+  await cluster.result(Promise.all([a, b, c].map((node) => node.whenMembers(3))))
+  const second = c.incarnation
+  await cluster.result(c.shutdown())
+  const again = await cluster.start('c', { seeds: three, data: 'disk-c', wallMs: 1_000 })
+  t.equal(again.incarnation, second + 1)
+  await cluster.result(Promise.all([a, b, again].map((node) => node.whenMembers(3))))
+  t.equal(again.incarnation, second + 1)
+})
