@@ -8,6 +8,8 @@ import { availableParallelism, cpus } from 'node:os'
 import { BENCH_HELP, BenchUsageError, parseBenchOptions, type BenchOptions } from './harness/options.ts'
 import { runBenchmarks } from './harness/runner.ts'
 import { renderOverview, renderRows, type TableOptions } from './harness/table.ts'
+import { benchLanes } from './lanes.ts'
+import { benchMembership } from './membership.ts'
 import { benchSimulation } from './simulation.ts'
 import { LIMIT_NAME, SYSTEMS } from './systems/registry.ts'
 
@@ -16,7 +18,9 @@ const SYSTEM_NAMES = SYSTEMS.map((entry) => entry.name)
 process.exitCode = await main(process.argv.slice(2))
 
 async function main(args: readonly string[]): Promise<number> {
+  if (args[0] === 'membership') return benchMembership(args.slice(1))
   if (args[0] === 'sim') return benchSimulation(args.slice(1))
+  if (args[0] === 'lanes') return benchLanes(args.slice(1))
   let options: BenchOptions
   try {
     options = parseBenchOptions(args, SYSTEM_NAMES)

@@ -53,6 +53,10 @@ export const BENCH_HELP = `Usage: npm run bench -- [options]
 
   the simulator: messages a second of one core, memory of a hundred nodes, a checker on 10,000 operations
 
+       npm run bench -- lanes [--quick]
+
+  lanes and back-pressure between two processes: round trips beside 100 MB transfers, a slow consumer, the first ask
+
 Peers run when installed: npm run bench:peers
 Workloads: ${WORKLOAD_NAMES.join(', ')}
 `

@@ -61,7 +61,9 @@ async function takePart(join: string): Promise<number> {
     return 2
   }
   const others = node.members().filter((member) => member.name !== name && member.name !== 'farm')
-  console.log(`node ${name} shares the work with ${others.map((member) => member.name).join(', ')}; Ctrl-C stops it`)
+  console.log(
+    `node ${name} shares the work with ${others.map((member) => member.name).join(', ')}; Ctrl-C stops it`,
+  )
   let shown = 0
   const ticker = setInterval(() => {
     if (files() > shown) console.log(`${(shown = files())} files`)

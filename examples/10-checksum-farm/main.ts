@@ -110,20 +110,48 @@ async function runFarm(root: string, everything: boolean, output: string): Promi
   const secret = Buffer.from(platform.secureBytes(24)).toString('base64')
   await using meetingPlace = await MeetingPlace.open(secret)
 
+  const processes = nodeNames.map((name) =>
+    child(
+      `node-${name}`,
+      nodeProcess,
+      { name, join: meetingPlace.directory },
+      {
+        backoff: { minMs: 300, maxMs: 5_000 },
+        shutdownMs: 10_000,
+      },
+    ),
+  )
+
   // The farm's own node owns nothing: it asks, and supervises the processes of the others.
   await using node = await startNode({
     name: 'farm',
     listen: 'ws://127.0.0.1:0',
     secret,
     weight: 0,
+    // They look for the farm until its address is published.
+    root: supervisor({ intensity: { restarts: 5, withinMs: 10_000 } }, processes),
     services: [Processes.provide({ start: forkWorker })],
     platform,
     handleSignals: false,
   })
   const { system } = node
   await meetingPlace.publish(node.address)
-  const join = meetingPlace.directory
-  say(`the farm listens on ${node.address}; one more node: npm run farm:node -- --join ${join}`)
+  say(`one more node, from another terminal: npm run farm:node -- --join ${meetingPlace.directory}`)
+
+  // Ctrl-C: the nodes are stopped in order, and whatever the main flow still waits for is of no interest any more.
+  for (const [signal, code] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const) {
+    process.once(signal, () => {
+      screen.end()
+      console.error(`${signal}: stopping the nodes; ${printable(relative(output))} is not written`)
+      void node
+        .shutdown(signal)
+        .then(() => meetingPlace[Symbol.asyncDispose]())
+        .then(() => process.exit(code))
+    })
+  }
 
   let restarts = 0
   system.events.on('actor-restarted', ({ path: actorPath, error, delayMs }) => {
@@ -131,13 +159,6 @@ async function runFarm(root: string, everything: boolean, output: string): Promi
     say(`${actorPath} restarts in ${Math.round(delayMs)} ms: ${error?.message ?? 'it stopped'}`)
   })
   const rollCall = new RollCall(node, nodeNames, say)
-  const processes = nodeNames.map((name) =>
-    child(`node-${name}`, nodeProcess, { name, join }, {
-      backoff: { minMs: 300, maxMs: 5_000 },
-      shutdownMs: 10_000,
-    }),
-  )
-  system.spawn('nodes', supervisor({ intensity: { restarts: 5, withinMs: 10_000 } }, processes))
   await rollCall.whenPresent(nodeNames)
   say(`the nodes are up: ${[...rollCall.present].sort().join(', ')}`)
 
@@ -154,6 +175,7 @@ async function runFarm(root: string, everything: boolean, output: string): Promi
   const forEver = { timeoutMs: Number.POSITIVE_INFINITY, signal: new AbortController().signal }
   const glance = async (): Promise<void> => {
     const progress = await farmRef.ask({ type: 'progress' })
+    if (system.coordinatedShutdown.isRunning()) return
     const { names, present } = rollCall
     screen.glance(
       { progress, nodes: names, living: present, shares: node.shares(), restarts },
@@ -163,21 +185,6 @@ async function runFarm(root: string, everything: boolean, output: string): Promi
   // A glance that fails shows nothing; the main flow meets the same failure and says so.
   const ticker = setInterval(() => void glance().catch(() => undefined), 100)
 
-  // Ctrl-C: the nodes are stopped in order, and whatever the main flow still waits for is of no interest any more.
-  for (const [signal, code] of [
-    ['SIGINT', 130],
-    ['SIGTERM', 143],
-  ] as const) {
-    process.once(signal, () => {
-      clearInterval(ticker)
-      screen.end()
-      console.error(`${signal}: stopping the nodes; ${printable(relative(output))} is not written`)
-      void node
-        .shutdown(signal)
-        .then(() => meetingPlace[Symbol.asyncDispose]())
-        .then(() => process.exit(code))
-    })
-  }
   const whenUp = <T>(promise: Promise<T>): Promise<T> =>
     promise.catch((error: unknown) => {
       if (system.coordinatedShutdown.isRunning()) return new Promise<never>(() => undefined)
@@ -198,7 +205,7 @@ async function runFarm(root: string, everything: boolean, output: string): Promi
       if (name === busiest) resolve()
     })
   })
-  system.ref(NodeProcess, `/user/nodes/node-${busiest}`).tell({ type: 'kill' })
+  system.ref(NodeProcess, `/user/node-${busiest}`).tell({ type: 'kill' })
 
   const progress = await whenUp(finished)
   say(`all ${progress.found} files are settled; waiting for node ${busiest} to rejoin`)

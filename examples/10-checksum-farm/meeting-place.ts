@@ -30,7 +30,10 @@ export class MeetingPlace implements AsyncDisposable {
   /** From now on nodes are found at `address`. */
   async publish(address: string): Promise<void> {
     const file = path.join(this.directory, 'nodes')
-    await writeFile(`${file}.draft`, `# The farm itself. Whoever meets it meets all the others.\n${address}\n`)
+    await writeFile(
+      `${file}.draft`,
+      `# The farm itself. Whoever meets it meets all the others.\n${address}\n`,
+    )
     await rename(`${file}.draft`, file)
   }
 

@@ -15,7 +15,7 @@ export const Processes = service<{ readonly start: (settings: WorkerSettings) =>
 export const nodeProcess = actor(
   NodeProcess,
   { own: { exited: tell({ how: Type.String() }) } },
-  async (ctx, settings: WorkerSettings) => {
+  (ctx, settings: WorkerSettings) => {
     const child = ctx.service(Processes).start(settings)
     const exited = new Promise<string>((resolve) => {
       child.once('exit', (code, signal) => resolve(signal ?? `exit code ${code}`))
@@ -24,9 +24,6 @@ export const nodeProcess = actor(
       if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM')
       await exited
     })
-    const ready = new Promise<'ready'>((resolve) => child.once('message', () => resolve('ready')))
-    const first = await Promise.race([ready, exited])
-    if (first !== 'ready') throw new Error(`node ${settings.name} did not start: ${first}`)
     ctx.pipe(exited, (how) => ({ type: 'exited' as const, how }))
     return {
       kill: () => {

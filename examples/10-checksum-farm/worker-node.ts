@@ -60,5 +60,4 @@ if (settings !== undefined) {
   void node.system.terminated.then(() => {
     if (process.connected) process.disconnect()
   })
-  process.send?.({ type: 'ready', incarnation: node.incarnation })
 }

@@ -17,7 +17,7 @@ export interface ChatNodeSettings {
 async function main({ name, addresses, secret }: ChatNodeSettings): Promise<void> {
   const seeds = Object.values(addresses)
   const page = await readFile(new URL('../../11-chat/page.html', import.meta.url), 'utf8')
-  const html = page.replace('/*NODES*/[]', JSON.stringify(seeds))
+  const html = page.replace('data-nodes=""', `data-nodes="${seeds.join(' ')}"`)
   const visitors = new Visitors()
   const node = await startNode({
     name,
@@ -44,6 +44,8 @@ async function main({ name, addresses, secret }: ChatNodeSettings): Promise<void
     webSocket: { accept: visitors.accept, origins: seeds.flatMap(pageOrigins), payloadBytesMax: 8_192 },
     platform: nodePlatform(process.env['UNDERSTUDY_LOG'] === undefined ? { log: silentLogger } : {}),
   })
+  // It comes up once it has a link with everybody who is.
+  const isUp = new Promise((resolve) => node.events.on('self-up', resolve))
   visitors.serve(node)
   node.system.coordinatedShutdown.add('stop-intake', 'visitors', () => visitors.sendAway())
   // Without whoever started it a node has nothing to live for.
@@ -51,7 +53,7 @@ async function main({ name, addresses, secret }: ChatNodeSettings): Promise<void
   void node.system.terminated.then(() => {
     if (process.connected) process.disconnect()
   })
-  await node.whenMembers(2)
+  await isUp
   process.send?.({ type: 'ready' })
 }
 

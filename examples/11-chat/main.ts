@@ -63,10 +63,15 @@ async function serve(ports: readonly number[]): Promise<number> {
     else if (pids.size === names.length) console.log(instructions(ports, pids))
   }
   const processes = names.map((name) =>
-    child(name, nodeProcess, { name, addresses, secret }, {
-      backoff: { minMs: 1_000, maxMs: 5_000 },
-      shutdownMs: 15_000,
-    }),
+    child(
+      name,
+      nodeProcess,
+      { name, addresses, secret },
+      {
+        backoff: { minMs: 1_000, maxMs: 5_000 },
+        shutdownMs: 15_000,
+      },
+    ),
   )
   const system = await createSystem(
     'chat',
@@ -74,7 +79,9 @@ async function serve(ports: readonly number[]): Promise<number> {
     { platform, services: [Herald.provide({ up })], handleSignals: false },
   )
   system.events.on('actor-restarted', ({ error, delayMs }) => {
-    say(`${error?.message ?? 'a process ended'}; it starts again in ${Math.round(delayMs)} ms. Its pages go elsewhere`)
+    say(
+      `${error?.message ?? 'a process ended'}; it starts again in ${Math.round(delayMs)} ms. Its pages go elsewhere`,
+    )
   })
   let isAsked = false
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {

@@ -36,7 +36,7 @@ export const Gateway = protocol('gateway', {
 })
 
 /** How many messages of a room are kept. */
-export const keptMax = 100
+export const keptMax = 200
 
 export interface GatewayOnNode {
   /** Name and incarnation: another life of a node remembers nothing. */
@@ -45,7 +45,9 @@ export interface GatewayOnNode {
 }
 
 /** The nodes, as an entity may see them. */
-export const Nodes = service<{ readonly self: string; readonly gateways: () => readonly GatewayOnNode[] }>('nodes')
+export const Nodes = service<{ readonly self: string; readonly gateways: () => readonly GatewayOnNode[] }>(
+  'nodes',
+)
 
 export const room = actor(
   Room,
@@ -79,11 +81,17 @@ export const room = actor(
         const request = { type: 'lead' as const, room: name, reign }
         const answers = await everyNode(({ ref }) => ctx.ask(ref, request))
         if (answers.every(({ granted }) => granted)) {
-          const byNumber = new Map(answers.flatMap(({ messages }) => messages).map((one) => [one.number, one]))
+          const byNumber = new Map(
+            answers.flatMap(({ messages }) => messages).map((one) => [one.number, one]),
+          )
           const history = [...byNumber.values()].sort((a, b) => a.number - b.number).slice(-keptMax)
           return { reign, history }
         }
-        const highest = answers.map((answer) => answer.reign).sort().at(-1) ?? reign
+        const highest =
+          answers
+            .map((answer) => answer.reign)
+            .sort()
+            .at(-1) ?? reign
         reign = nextReign(highest, nodes.self)
       }
     }
@@ -92,7 +100,8 @@ export const room = actor(
     async function keepEverywhere(messages: readonly Message[]): Promise<void> {
       const kept = await everyNode(async ({ life, ref }) => {
         const missing = complete.has(life) ? [...messages] : [...history, ...messages]
-        const isKept = missing.length === 0 || (await ctx.ask(ref, { type: 'keep', room: name, reign, messages: missing }))
+        const isKept =
+          missing.length === 0 || (await ctx.ask(ref, { type: 'keep', room: name, reign, messages: missing }))
         if (isKept) complete.add(life)
         return isKept
       })

@@ -5,7 +5,7 @@
 import type { ClusterNode, UserSocket } from '@understudy/cluster'
 import { Room, type Message } from './room.ts'
 
-const textMax = 1_000
+const textMax = 500
 const nameMax = 40
 /** What a visitor may have under way at a time. */
 const sayingMax = 16
@@ -53,7 +53,8 @@ export class Visitors {
     const room = query.get('room') ?? ''
     const name = (query.get('name') ?? '').trim()
     const sent = Number(query.get('after') ?? 0)
-    const isValid = /^[\w .-]{1,40}$/.test(room) && name !== '' && name.length <= nameMax && Number.isSafeInteger(sent)
+    const isValid =
+      /^[\w .-]{1,40}$/.test(room) && name !== '' && name.length <= nameMax && Number.isSafeInteger(sent)
     if (path !== '/chat' || !isValid) return socket.close(4_000, 'room and name must have 1 to 40 characters')
     if (this.#node === undefined) return socket.close(4_001, 'this node does not serve now')
     const visitor: Visitor = { socket, room, name, sent, saying: 0, syncing: 'no', isOpen: true }

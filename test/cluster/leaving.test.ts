@@ -8,18 +8,26 @@ import { virtualCluster, type StartOptions, type VirtualCluster } from '../suppo
 const Slow = protocol('slow', {
   work: ask({ n: Type.Integer() }, Type.String()),
   note: tell({ n: Type.Integer() }),
+  slowNote: tell({ n: Type.Integer() }),
 })
 const three = ['a', 'b', 'c'] as const
 
-/** Takes 200 ms for each message, one at a time; says on which node it was handled. */
-const slow = ({ platform: { clock } }: VirtualCluster, node: string, notes: string[] = []) =>
-  actor(Slow, () => ({
+/** Takes 200 ms for a message, one at a time; says on which node it was handled. */
+const slow = ({ platform: { clock } }: VirtualCluster, node: string, notes: string[] = []) => {
+  const wait = (): Promise<void> =>
+    new Promise((resolve) => clock.setTimer(clock.monotonicMs() + 200, resolve))
+  return actor(Slow, () => ({
     work: async ({ n }) => {
-      await new Promise<void>((resolve) => clock.setTimer(clock.monotonicMs() + 200, resolve))
+      await wait()
       return `${n} on ${node}`
     },
     note: ({ n }) => void notes.push(`${n} on ${node}`),
+    slowNote: async ({ n }) => {
+      await wait()
+      notes.push(`${n} on ${node}`)
+    },
   }))
+}
 
 async function startThree(
   cluster: VirtualCluster,
@@ -28,7 +36,9 @@ async function startThree(
 ): Promise<[ClusterNode, ClusterNode, ClusterNode]> {
   const nodes = []
   for (const name of three) {
-    nodes.push(await cluster.start(name, { seeds: three, entities: [slow(cluster, name, notes)], ...options }))
+    nodes.push(
+      await cluster.start(name, { seeds: three, entities: [slow(cluster, name, notes)], ...options }),
+    )
   }
   await cluster.result(Promise.all(nodes.map((node) => node.whenMembers(3))))
   return nodes as [ClusterNode, ClusterNode, ClusterNode]
@@ -52,10 +62,12 @@ function heard(node: ClusterNode): readonly string[] {
 
 void test('ClusterNode.shutdown: what waits in the mailbox of an entity is answered, and then its successor takes over', async (t) => {
   await using cluster = virtualCluster({ shutdownMs: 30_000 })
-  const [a, b, c] = await startThree(cluster)
+  const notes: string[] = []
+  const [a, b, c] = await startThree(cluster, notes)
   const key = ownedBy(c)
   const lines = heard(a)
   const asks = Array.from({ length: 6 }, (_, n) => a.entity(Slow, key).ask({ type: 'work', n }))
+  for (const n of [10, 11, 12]) a.entity(Slow, key).tell({ type: 'slowNote', n })
   await cluster.advance(10)
   const ending = cluster.result(c.shutdown())
   t.same(
@@ -64,6 +76,7 @@ void test('ClusterNode.shutdown: what waits in the mailbox of an entity is answe
     'all of them by the node that had them',
   )
   t.match(await ending, { clean: true, hung: [], failed: [] })
+  t.same(notes, ['10 on c', '11 on c', '12 on c'], 'also what nobody waits for')
   await cluster.advance(1_000)
   t.same(lines, ['member-leaving c', 'member-left c'])
   const owner = a.ownerOf(Slow, key) ?? ''
@@ -124,6 +137,49 @@ void test('ClusterNode.shutdown: what was sent before the sender knew is handled
   )
 })
 
+void test('ClusterNode.shutdown: it waits for whoever has not heard of it yet', async (t) => {
+  await using cluster = virtualCluster({ shutdownMs: 30_000, membership: 'lan' })
+  const [, b, c] = await startThree(cluster)
+  const key = ownedBy(c)
+  t.equal(await cluster.result(b.entity(Slow, key).ask({ type: 'work', n: 0 })), '0 on c')
+  // What is sent to b comes late, so it goes on sending to c.
+  const goOn = cluster.stall(b)
+  let isOver = false
+  void c.shutdown().then(() => (isOver = true))
+  const asks: Promise<unknown>[] = []
+  for (let n = 1; n <= 10; n++) {
+    await cluster.advance(100)
+    asks.push(b.entity(Slow, key).ask({ type: 'work', n }, { timeoutMs: 60_000 }))
+  }
+  t.equal(isOver, false)
+  goOn()
+  const outcomes = await Promise.all(asks.map((each) => cluster.outcome(each)))
+  t.same(
+    outcomes,
+    asks.map((_, index) => ({ value: `${index + 1} on c` })),
+  )
+  await cluster.until(() => isOver)
+})
+
+void test('ClusterNode.shutdown: who crashed while it left is not waited for', async (t) => {
+  await using cluster = virtualCluster({ shutdownMs: 30_000, membership: 'lan' })
+  const [a, b, c] = await startThree(cluster)
+  const key = ownedBy(b)
+  // It has enough to do to be still there.
+  for (let n = 0; n < 50; n++) a.entity(Slow, key).tell({ type: 'slowNote', n })
+  await cluster.advance(10)
+  void b.shutdown()
+  await cluster.until(() => c.members().some(({ name, status }) => name === 'b' && status === 'leaving'))
+  await cluster.advance(500)
+  cluster.crash(b)
+  await cluster.advance(100)
+  t.match(c.members(), [{ name: 'a' }, { name: 'b', status: 'leaving' }, { name: 'c' }])
+  const fromMs = cluster.platform.clock.monotonicMs()
+  t.match(await cluster.result(c.shutdown()), { clean: true })
+  const tookMs = cluster.platform.clock.monotonicMs() - fromMs
+  t.ok(tookMs < 2_000, `it took ${tookMs} ms`)
+})
+
 void test('ClusterNode.shutdown: a handler that does not end costs drainMs and no more', async (t) => {
   await using cluster = virtualCluster({ shutdownMs: 30_000, drainMs: 3_000 })
   const Stuck = protocol('stuck', { hang: ask(Type.Null()) })
@@ -132,9 +188,7 @@ void test('ClusterNode.shutdown: a handler that does not end costs drainMs and n
   const b = await cluster.start('b', { seeds: ['a'] })
   await cluster.result(Promise.all([a.whenMembers(2), b.whenMembers(2)]))
   b.system.spawn('stuck', stuck, { shutdownMs: 100 })
-  const asked = cluster.outcome(
-    a.ref(Stuck, 'b', '/user/stuck').ask({ type: 'hang' }, { timeoutMs: 60_000 }),
-  )
+  const asked = cluster.outcome(a.ref(Stuck, 'b', '/user/stuck').ask({ type: 'hang' }, { timeoutMs: 60_000 }))
   await cluster.advance(10)
   const lines = heard(a)
   const fromMs = cluster.platform.clock.monotonicMs()
@@ -143,6 +197,30 @@ void test('ClusterNode.shutdown: a handler that does not end costs drainMs and n
   t.ok(tookMs >= 3_000 && tookMs <= 3_500, `it took ${tookMs}`)
   t.match(await asked, { error: { code: 'RUNTIME_ACTOR_STOPPED' } })
   t.same(lines, ['member-leaving b', 'member-left b'])
+})
+
+void test('ClusterNode.shutdown: entities have drainMs in all, together with what came before', async (t) => {
+  await using cluster = virtualCluster({ shutdownMs: 30_000, drainMs: 3_000 })
+  const Stuck = protocol('stuck', { hang: ask(Type.Null()) })
+  const stuck = actor(Stuck, () => ({ hang: () => new Promise<null>(() => undefined) }))
+  const a = await cluster.start('a', { weight: 0 })
+  const b = await cluster.start('b', {
+    seeds: ['a'],
+    entities: [{ definition: stuck, options: { shutdownMs: 20_000 } }],
+  })
+  await cluster.result(Promise.all([a.whenMembers(2), b.whenMembers(2)]))
+  const asks = ['x', 'y', 'z'].map((key) =>
+    cluster.outcome(a.entity(Stuck, key).ask({ type: 'hang' }, { timeoutMs: 60_000 })),
+  )
+  await cluster.advance(10)
+  const fromMs = cluster.platform.clock.monotonicMs()
+  let handedOverMs = 0
+  b.system.events.on('shutdown-phase', ({ phase }) => {
+    if (phase === 'stop-actors') handedOverMs = cluster.platform.clock.monotonicMs() - fromMs
+  })
+  await cluster.result(b.shutdown())
+  t.ok(handedOverMs >= 2_900 && handedOverMs <= 3_200, `it took ${handedOverMs}`)
+  for (const outcome of await Promise.all(asks)) t.match(outcome, { error: { name: /./ } })
 })
 
 void test('ClusterNode.shutdown: who leaves owns no places, and cannot be removed for it', async (t) => {

@@ -402,6 +402,16 @@ void test('startNode: a wrong option is refused before anything is opened, and t
     [{ entities: [twin('one'), twin('one')] }, /the entity "one" is in "entities" twice/],
     [{ entities: [twin('one'), twin('two')] }, /give each a protocol of its own/],
     [{ entities: [twin('a b')] }, /give actor\(\) another "name"/],
+    [{ spawnable: [twin('one'), twin('one')] }, /two of "spawnable" are named "one"/],
+    [{ spawnable: [{}] as never }, /"spawnable" takes definitions/],
+    [{ roles: ['r'.repeat(65)] }, /each of "roles" must have 1 to 64 characters/],
+    [{ roles: Array.from({ length: 17 }, String) }, /"roles" must be a list of at most 16 texts/],
+    [{ version: 'v'.repeat(65) }, /"version" must have at most 64 characters, got 65/],
+    [{ onRemoved: 'die' as never }, /"onRemoved" must be "rejoin" or "exit", got "die"/],
+    [{ downing: { strategy: 'static-quorum' } }, /quorumSize/],
+    [{ admit: { addresses: ['10.0.0.0/99'] } }, /10\.0\.0\.0\/99/],
+    [{ drainMs: -1 }, /"drainMs" must be 0 or more milliseconds, got -1/],
+    [{ drainMs: Number.NaN }, /"drainMs" must be/],
   ]
   for (const [options, message, code] of cases) {
     const error = await startError(options)

@@ -203,6 +203,10 @@ void test('a control message before the handshake is over is no message, whateve
     [[11, 'bye']],
     [[10, 1, 0]],
     [[13, 1]],
+    [[14, 1]],
+    [[15, [0, '/user/x', null], 0]],
+    [[16]],
+    [[17, 1, 1, '/user/x']],
     [[2, [0, '/user/x', null], 0, []]],
     [],
   ]

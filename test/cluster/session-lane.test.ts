@@ -249,6 +249,63 @@ void test('S10.2 lanes: a full lane refuses its own messages only, and room() wa
   t.equal(pair.a.system.deadLetters().filter(({ reason }) => reason === 'link-full').length > 0, true)
 })
 
+void test('SessionLane: who sends as fast as room() allows lets the loop come by, once for each MiB', async (t) => {
+  await using pair = await sessionPair()
+  worker(pair.b, [])
+  const ref = pair.a.ref(Work, '/user/w')
+  const pad = 'x'.repeat(32_768)
+  let turns = 0
+  let isOver = false
+  const turn = (): void => {
+    turns++
+    if (!isOver) setImmediate(turn)
+  }
+  ref.tell(one('heavy'))
+  await pair.settle()
+  setImmediate(turn)
+  let refused = 0
+  for (let n = 0; n < 256; n++) {
+    if (!ref.tell(one('heavy', n, pad))) refused++
+    await ref.room()
+  }
+  isOver = true
+  t.ok(turns >= 7, `${turns} turns of the loop for 8 MiB that the link took at once`)
+  t.equal(refused, 0)
+  t.equal(pair.a.system.kernel.waiters, 0)
+})
+
+void test('SessionLane: room() waits as soon as the link is full; a batch that has begun is taken, and answers still leave', async (t) => {
+  await using pair = await sessionPair({ outboundBytesMax: 131_072, frameBytesMax: 4_096 })
+  const seen: string[] = []
+  worker(pair.b, seen)
+  worker(pair.a, [])
+  const ref = pair.a.ref(Work, '/user/w')
+  ref.tell(one('plain'))
+  await pair.settle()
+  const link = pair.a.links['data']
+  if (link !== undefined) link.outboundBytesMax = 4_096
+  link?.hold()
+  let sent = 1
+  for (; sent <= 40; sent++) ref.tell(one('plain', sent, 'x'.repeat(1_000)))
+  await pair.settle()
+  const room = watched(ref.room())
+  await pair.settle()
+  t.equal(room.state, 'open', 'something waits for the link')
+  while (ref.tell(one('plain', sent, 'x'.repeat(1_000)))) {
+    if (++sent > 200) throw new Error('it is not bounded')
+    await pair.settle()
+  }
+  const waiting = pair.a.session.status().lanes['data']?.waitingBytes ?? 0
+  t.ok(waiting > 65_536 && waiting < 80_000, `${waiting} bytes wait: half of the queue`)
+  const asked = watched(pair.b.ref(Work, '/user/w').ask({ type: 'count' }))
+  await pair.settle()
+  t.equal(pair.a.session.isClosed, false, 'there is room for an answer')
+  link?.release()
+  await pair.settle()
+  t.same([room.state, asked.state], ['resolved', 'resolved'])
+  t.same(seen, ['plain 1', ...Array.from({ length: sent - 1 }, (_, n) => `plain ${n + 1}`)])
+})
+
 void test('SessionLane: without a link yet it takes so many bytes, refuses more, and loses nothing it took', async (t) => {
   await using pair = await sessionPair({ outboundBytesMax: 8_192, frameBytesMax: 4_096, isDialling: false })
   const seen: string[] = []

@@ -26,7 +26,7 @@ const record: fc.Arbitrary<MemberRecord> = fc
     port: fc.integer({ min: 0, max: 65_535 }),
     weight: fc.oneof(fc.nat(1_000), fc.double({ min: 0, max: 1_000, noNaN: true })),
     zone: fc.option(text, { nil: undefined }),
-    roles: fc.array(text, { maxLength: 4 }),
+    roles: fc.array(fc.string({ unit: 'grapheme', minLength: 1, maxLength: 5 }), { maxLength: 4 }),
     version: text,
     refutation: count,
     kind: fc.constantFrom('joining', 'alive', 'leaving', 'suspect', 'unreachable', 'down', 'left'),
@@ -127,11 +127,14 @@ void test('readSwimMessage refuses what is too long or of the wrong form, by nam
     [
       withField(
         5,
-        Array.from({ length: 33 }, () => 'r'),
+        Array.from({ length: 17 }, () => 'r'),
       ),
       /bad roles/,
     ],
+    [withField(5, ['r'.repeat(65)]), /bad roles/],
+    [withField(5, ['']), /bad roles/],
     [withField(6, 7), /bad version/],
+    [withField(6, 'v'.repeat(65)), /bad version/],
     [withField(7, -1), /bad refutation/],
     [withField(8, 15), /bad kind/],
     [[4, [[...good, 'a b']]], /bad by/],
@@ -139,6 +142,16 @@ void test('readSwimMessage refuses what is too long or of the wrong form, by nam
     [[4, [[...good, null, null, Array.from({ length: 65 }, () => 'n')]]], /bad cannotReach/],
   ]
   for (const [value, wanted] of bad) t.match(readSwimMessage(value), wanted)
+
+  // What a hello may say can be gossiped.
+  const roles = Array.from({ length: 16 }, (_, index) => `${index}`.padEnd(64, 'r'))
+  const most: readonly [number, unknown][] = [
+    [3, 1_000],
+    [4, 'z'.repeat(128)],
+    [5, roles],
+    [6, 'v'.repeat(64)],
+  ]
+  for (const [index, value] of most) t.type(readSwimMessage(withField(index, value)), 'object')
   t.end()
 })
 

@@ -302,6 +302,8 @@ function printed(effect: BedEffect): string | undefined {
     }
     case 'link-dead':
       return `link-dead ${effect.name}/${effect.incarnation}`
+    case 'silence-changed':
+      return 'silence-changed'
     case 'member-suspected':
       return `member-suspected ${effect.member.name}/${effect.member.incarnation} by ${effect.by} (${effect.reason})`
     case 'member-down':

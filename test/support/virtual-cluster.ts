@@ -169,7 +169,8 @@ export function virtualCluster(options: Partial<NodeOptions> = {}): VirtualClust
     },
     freeze: (node) => {
       const life = nodes.get(node)
-      if (life === undefined || life.due !== undefined) throw new Error(`node "${node.name}" cannot be frozen`)
+      if (life === undefined || life.due !== undefined)
+        throw new Error(`node "${node.name}" cannot be frozen`)
       life.due = []
       network.hold(node.name)
       return () => {

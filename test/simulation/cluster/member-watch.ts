@@ -27,6 +27,8 @@ const refusalMs = 3_000
 interface Seen {
   /** When that life was taken in. */
   readonly joinedAtMs: number
+  /** When something was last said of it. */
+  readonly movedAtMs: number
   readonly incarnation: number
   readonly address: string
   readonly phase: 'joining' | 'alive' | 'leaving' | 'ended'
@@ -70,7 +72,10 @@ export class MemberWatch {
   readonly #observers = new Map<string, Observer>()
   readonly #areNamesUnique: boolean
   /** Who was given up and has not come back yet. */
-  readonly #returns = new Map<string, { readonly over: number; readonly above: number; readonly by: string }>()
+  readonly #returns = new Map<
+    string,
+    { readonly over: number; readonly above: number; readonly by: string }
+  >()
   #living = 0
 
   /** Before the nodes are started. */
@@ -151,9 +156,9 @@ export class MemberWatch {
     this.#lives.set(`${life.name} ${life.incarnation}`, [...others, life])
   }
 
-  /** Whether `by` has said that this life is over. */
-  hasEnded(by: string, name: string, incarnation: number): boolean {
-    return this.#observers.get(by)?.hasEnded(name, incarnation) ?? false
+  /** When `by` said that this life is over; `undefined` when it has not. */
+  endedAtMs(by: string, name: string, incarnation: number): number | undefined {
+    return this.#observers.get(by)?.endedAtMs(name, incarnation)
   }
 
   /** @internal A node that was refused takes a number above all that the one who refused it has seen. */
@@ -208,7 +213,7 @@ class Observer {
       const isEnded = kind === 'down' || kind === 'left'
       const doubt = kind === 'suspect' ? 'suspected' : kind === 'unreachable' ? 'unreachable' : 'none'
       const address = node.members().find((viewed) => viewed.name === name)?.address ?? ''
-      const seen = { incarnation, address, doubt, reason: '', step: 0, joinedAtMs: 0 } as const
+      const seen = { incarnation, address, doubt, reason: '', step: 0, joinedAtMs: 0, movedAtMs: 0 } as const
       this.#seen.set(name, { ...seen, phase: isEnded ? 'ended' : phase })
     }
     const { events } = node
@@ -240,7 +245,9 @@ class Observer {
   /** The highest life of that name that it has seen, and had when what it said some seconds ago left it. */
   seen(name: string): number | undefined {
     const seen = this.#seen.get(name)
-    return seen === undefined || this.#world.now() - seen.joinedAtMs < refusalMs ? undefined : seen.incarnation
+    return seen === undefined || this.#world.now() - seen.joinedAtMs < refusalMs
+      ? undefined
+      : seen.incarnation
   }
 
   #note(event: Told['event'], name: string, incarnation: number, reason = ''): void {
@@ -248,11 +255,12 @@ class Observer {
     this.#world.note(`${event} ${name} ${incarnation} ${reason}`, this.#by)
   }
 
-  /** Whether this observer has said that the life is over: nothing of it may come back. */
-  hasEnded(name: string, incarnation: number): boolean {
+  /** When this observer said that the life is over: nothing of it may come back. */
+  endedAtMs(name: string, incarnation: number): number | undefined {
     const seen = this.#seen.get(name)
-    if (seen === undefined) return false
-    return incarnation < seen.incarnation || (incarnation === seen.incarnation && seen.phase === 'ended')
+    if (seen === undefined || incarnation > seen.incarnation) return undefined
+    if (incarnation < seen.incarnation) return seen.joinedAtMs
+    return seen.phase === 'ended' ? seen.movedAtMs : undefined
   }
 
   #joined({ name, incarnation, address }: ClusterEvents['member-joined']): void {
@@ -289,6 +297,7 @@ class Observer {
       reason: '',
       step,
       joinedAtMs,
+      movedAtMs: joinedAtMs,
     })
   }
 
@@ -315,7 +324,8 @@ class Observer {
         `${before?.incarnation}`,
     )
     if (before === undefined) return
-    this.#seen.set(name, { ...before, ...change, reason: reason ?? '', step: this.#world.simulation.step })
+    const { step } = this.#world.simulation
+    this.#seen.set(name, { ...before, ...change, reason: reason ?? '', step, movedAtMs: this.#world.now() })
   }
 
   #fits(view: View): void {

@@ -1,5 +1,13 @@
 /** An actor that says which process it really runs in, and asks that hold the answer against the asker's view. */
-import { actor, ask, child, protocol, supervisor, type AnyDefinition } from '@understudy/runtime'
+import {
+  actor,
+  ask,
+  child,
+  protocol,
+  supervisor,
+  type AnyDefinition,
+  type Definition,
+} from '@understudy/runtime'
 import type { ClusterNode } from '@understudy/cluster'
 import type { SimulatedNode, World } from '@understudy/cluster/simulation'
 import { ProcessKilled } from '@understudy/runtime/simulation'
@@ -12,7 +20,15 @@ export const Who = protocol('who', {
 
 /** `asked`: told of each question, before it is answered. */
 export function whoTree(world: World, asked: (process: string) => void = () => undefined): AnyDefinition {
-  const who = actor(Who, () => ({
+  return supervisor({}, [child('who', whoActor(world, asked))])
+}
+
+/** The actor alone, for trees with more in them: to be named `who`. */
+export function whoActor(
+  world: World,
+  asked: (process: string) => void = () => undefined,
+): Definition<(typeof Who)['messages'], void> {
+  return actor(Who, () => ({
     who: () => {
       // Not what the node says of itself: what the simulator knows.
       const { running } = world.simulation
@@ -21,7 +37,6 @@ export function whoTree(world: World, asked: (process: string) => void = () => u
       return { process, incarnation: running?.cell.kernel.nodeIncarnation ?? 0 }
     },
   }))
-  return supervisor({}, [child('who', who)])
 }
 
 /** Codes with which an ask to another node may end, besides an answer. */

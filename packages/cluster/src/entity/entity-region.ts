@@ -83,6 +83,8 @@ export class EntityRegion {
     for (const [name, cell] of this.#cells) {
       for (const entity of [...(cell.family?.cells() ?? [])]) this.#yield(name, entity)
     }
+    // Before anything is sent by this ring: what was sent before it goes first.
+    this.#hub.lookAgain()
   }
 
   /** Ends an entity here that this node does not own, in good order. */
@@ -206,14 +208,14 @@ export class EntityRef extends Ref {
       const cell = this.#region.local(name, key)
       return cell === undefined ? this.#refuse(envelope) : cell.deliver(envelope)
     }
-    return sendTo(this.#hub, this.#hub.session(owner), owner, this.recipient, this, envelope)
+    return sendTo(this.#hub, this.#hub.session(owner), owner, undefined, this.recipient, this, envelope)
   }
 
   override async room(options?: RoomOptions): Promise<void> {
     const { name, key } = this.recipient
     const owner = this.#remoteOwner()
     if (owner === undefined) await this.#region.local(name, key)?.room(options)
-    else await this.#hub.room(this, owner, options)
+    else await this.#hub.room(this, owner, undefined, options)
   }
 
   /** Watches the activation that lives now; an entity as such never ends. Nothing is started for it. */

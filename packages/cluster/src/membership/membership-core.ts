@@ -18,7 +18,7 @@ import type {
   MembershipStatus,
 } from './membership.ts'
 import { SwimCore, type SwimEffect, type SwimInput } from './swim-core.ts'
-import { readSwimMessage, writeSwimMessage } from './swim-message.ts'
+import { readSwimMessage, writeSwimMessage, type SwimMessage } from './swim-message.ts'
 import { isLiving, makeView, type Member, type MemberStatus, type View } from './view.ts'
 
 /** Members above which not every pair keeps a link: links are made when they are needed. */
@@ -47,6 +47,8 @@ export class MembershipCore implements Membership {
   #mesh: 'full' | 'on-demand' = 'full'
   /** The phase of each member's newest life that was told last. */
   readonly #phases = new Map<string, MemberPhase>()
+  /** Lives that have left as others say, and whose own good-bye is still to come. */
+  readonly #leavers = new Map<string, number>()
   /** Something that the downing core, the bootstrap core or the view depends on has changed. */
   #isTableStale = false
   #dueMs: number | undefined
@@ -206,13 +208,34 @@ export class MembershipCore implements Membership {
       this.#effects.push({ type: 'bad-gossip', linkId, problem: message })
       return
     }
-    this.#stepSwim({ type: 'received', from: peer.name, incarnation: peer.incarnation, message })
+    const { name: from, incarnation } = peer
+    this.#stepSwim({ type: 'received', from, incarnation, message: this.#withoutEarlyEnds(message) })
     if (this.#isSynced) return
     const isWhole = message.type === 'push-pull' && message.isLast
     const isSame = message.type === 'sync' && message.digest === this.#swim.digest()
     if (!isWhole && !isSame) return
     this.#isSynced = true
     this.#isTableStale = true
+  }
+
+  /**
+   * That a member has left, heard before its own good-bye: gossip is quicker than what it still has to say on other lanes,
+   * such as its last answers. As long as its link stands that comes first.
+   */
+  #withoutEarlyEnds(message: SwimMessage): SwimMessage {
+    const isEarly = ({ name, incarnation, kind }: MemberRecord): boolean =>
+      kind === 'left' && this.#used.get(name)?.incarnation === incarnation
+    if (!message.records.some(isEarly)) return message
+    for (const record of message.records)
+      if (isEarly(record)) this.#leavers.set(record.name, record.incarnation)
+    return { ...message, records: message.records.filter((record) => !isEarly(record)) }
+  }
+
+  /** Its link is gone, or it does not answer any more: there is no good-bye to wait for. */
+  #endLeaver(name: string, incarnation: number): void {
+    if (this.#leavers.get(name) !== incarnation) return
+    this.#leavers.delete(name)
+    this.#stepSwim({ type: 'goodbye', name, incarnation })
   }
 
   /** Its word is final: what it still had to say came before it on the same link. */
@@ -283,6 +306,7 @@ export class MembershipCore implements Membership {
         this.#effects.push(effect)
         return
       case 'link-lost':
+        this.#endLeaver(effect.name, effect.incarnation)
         if (effect.reason !== 'idle') {
           this.#stepSwim({ type: 'unlinked', name: effect.name, incarnation: effect.incarnation })
         }
@@ -320,6 +344,9 @@ export class MembershipCore implements Membership {
       }
       case 'link-dead':
         this.#stepLinks(effect)
+        return
+      case 'silence-changed':
+        this.#isTableStale = true
         return
       case 'member-joined': {
         const member = toMember(effect.member)
@@ -360,6 +387,7 @@ export class MembershipCore implements Membership {
         const code = reason === 'replaced' ? 'CLUSTER_MEMBER_REPLACED' : 'CLUSTER_MEMBER_SILENT'
         this.#stepLinks({ type: 'ended', name, incarnation, code })
         this.#phases.delete(name)
+        this.#leavers.delete(name)
         this.#effects.push({ type: 'member-down', name, incarnation, reason, by })
         return
       }
@@ -368,6 +396,7 @@ export class MembershipCore implements Membership {
         this.#isTableStale = true
         this.#stepLinks({ type: 'ended', name, incarnation, code: 'CLUSTER_MEMBER_LEFT' })
         this.#phases.delete(name)
+        this.#leavers.delete(name)
         this.#effects.push({ type: 'member-left', name, incarnation })
         return
       }
@@ -478,7 +507,7 @@ export class MembershipCore implements Membership {
         address: record.address,
         status: record.phase,
         reachable: record.kind !== 'unreachable',
-        suspected: isDoubted(record.kind),
+        suspected: isDoubted(record.kind) || this.#swim.isSilent(record.name),
         cannotReach: record.cannotReach,
         isSelf: record.name === this.#self.name,
         roles: record.roles,

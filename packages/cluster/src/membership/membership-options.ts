@@ -34,8 +34,11 @@ export interface CheckedMembershipOptions {
   readonly holdAfterMs: number
 }
 
-/** How long a node waits for its first seeds before it founds a cluster alone. */
-const aloneAfterMs = { local: 1_000, lan: 5_000, wan: 15_000 } as const
+/**
+ * How long a node waits for its first seeds before it founds a cluster alone. Long on one machine too: there a seed that
+ * does not listen refuses at once, and one that is only slow to answer must be waited for.
+ */
+const aloneAfterMs = { local: 5_000, lan: 5_000, wan: 15_000 } as const
 
 /** Fills in what depends on other options. @throws {RangeError} if an option is out of range. */
 export function checkMembershipOptions(options: MembershipOptions): CheckedMembershipOptions {

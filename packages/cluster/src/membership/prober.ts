@@ -5,24 +5,21 @@
  * missing nacks are our own fault rather than the target's.
  */
 import { failedProbePoints } from './awareness.ts'
-import type { Awareness } from './awareness.ts'
 import { cannotReachMax, isDoubted } from './member-table.ts'
-import type { MemberEntry, MemberTable } from './member-table.ts'
+import type { MemberEntry } from './member-table.ts'
 import { ProbeOrder, nextByName } from './probe-order.ts'
 import { noteRoundTrip, probeTimeoutMs } from './round-trip.ts'
+import type { Silence, SilenceHost } from './silence.ts'
 import { suspicionMinMs } from './suspicion.ts'
-import type { CheckedSwimOptions, SwimRandom } from './swim-options.ts'
+import type { SwimRandom } from './swim-options.ts'
 
 /** `probe-failed`: no ack came. `link-lost`: its link ended, and nobody else reached it. `silent`: the phi detector's word. */
 export type ProbeVerdict = 'probe-failed' | 'link-lost' | 'silent'
 
 /** What a prober needs of its core. */
-export interface ProberHost {
-  readonly figures: CheckedSwimOptions
+export interface ProberHost extends SilenceHost {
   readonly random: SwimRandom
-  readonly awareness: Awareness
-  readonly table: MemberTable
-  readonly sendPing: (to: MemberEntry, sequence: number) => void
+  readonly silence: Silence
   readonly sendPingRequest: (to: MemberEntry, sequence: number, target: MemberEntry) => void
   readonly sendAnswer: (to: string, type: 'ack' | 'nack', sequence: number) => void
   /** Up to `count` members that nobody doubts and whose link was not lost, at random, without `except`. */
@@ -98,7 +95,7 @@ export class Prober {
 
   /** When `run` has something to do. */
   get dueMs(): number {
-    let dueMs = Math.min(this.#periodDueMs, this.#probeDueMs)
+    let dueMs = Math.min(this.#periodDueMs, this.#probeDueMs, this.#host.silence.dueMs)
     for (const relay of this.#relays.values()) {
       dueMs = Math.min(dueMs, relay.nackDueMs)
       break
@@ -116,6 +113,7 @@ export class Prober {
   forget(entry: MemberEntry): void {
     this.#missed.delete(entry)
     this.#toVerify.delete(entry)
+    this.#host.silence.settled(entry)
     this.changed(entry)
   }
 
@@ -148,6 +146,7 @@ export class Prober {
       this.#relays.delete(sequence)
       this.#host.sendAnswer(relay.origin, 'nack', relay.originSequence)
     }
+    this.#host.silence.run(nowMs)
     if (nowMs >= this.#probeDueMs) {
       for (const probe of this.#probes.values()) {
         if (nowMs >= probe.endMs || probe.entry.place < 0) this.#end(probe, nowMs)
@@ -179,6 +178,7 @@ export class Prober {
 
   /** An ack came. `from`: the sender's entry, if it is the life we know. */
   acked(from: MemberEntry, sequence: number, nowMs: number): void {
+    this.#host.silence.settled(from)
     const relay = this.#relays.get(sequence)
     if (relay !== undefined && relay.target === from) {
       this.#relays.delete(sequence)
@@ -197,11 +197,13 @@ export class Prober {
     } else if (takeOut(probe.waitingFor, from.record.name) && !probe.isReached) {
       // Kept to the end all the same: the direct ack may still come.
       probe.isReached = true
+      this.#host.silence.settled(probe.entry)
       this.#host.awareness.add(-1)
     }
   }
 
   nacked(from: MemberEntry, sequence: number): void {
+    this.#host.silence.settled(from)
     const probe = this.#probes.get(sequence)
     if (probe !== undefined && takeOut(probe.waitingFor, from.record.name)) probe.nacks++
   }
@@ -220,6 +222,7 @@ export class Prober {
 
   /** Something that a member sent for us alone arrived, or a link to it stands: we reach it ourselves. */
   reached(entry: MemberEntry): void {
+    this.#host.silence.settled(entry)
     entry.directMisses = 0
     this.#missed.delete(entry)
   }
@@ -256,6 +259,7 @@ export class Prober {
   stalled(nowMs: number): void {
     this.#probes.clear()
     this.#relays.clear()
+    this.#host.silence.stalled(nowMs)
     this.#probeDueMs = Number.POSITIVE_INFINITY
     this.#periodDueMs = nowMs
   }
@@ -352,6 +356,7 @@ export class Prober {
     if (!probe.isReached) {
       this.#host.awareness.add(failedProbePoints(probe.asked, probe.nacks))
       this.#host.suspect(entry, probe.isDirect ? 'probe-failed' : 'link-lost', nowMs)
+      if (this.#isAlone(probe)) this.#host.silence.askAll(nowMs)
       return
     }
     if (entry.directMisses === 0) entry.directLostAtMs = probe.sentMs
@@ -361,6 +366,14 @@ export class Prober {
       entry.isLinkDeadTold = true
       this.#host.linkDead(entry)
     }
+  }
+
+  /**
+   * Whether a failed probe says as much of ourselves as of its target: one who was asked for help and did not even say that he
+   * could not is out of reach as well. With nobody to ask, that it was not the first.
+   */
+  #isAlone({ asked, nacks }: Probe): boolean {
+    return asked === 0 ? this.#host.awareness.score > 1 : nacks < asked
   }
 
   #drop(probe: Probe): void {

@@ -79,7 +79,9 @@ export class SuccessorWatch {
   #beginPeriod(nowMs: number): void {
     const { figures, awareness } = this.#host
     // When few answer it is we that are cut off, or slow; when most do, we are well.
-    if (this.#pinged > 0) awareness.add(this.#answered * 2 < this.#pinged ? 1 : -1)
+    const areFew = this.#answered * 2 < this.#pinged
+    if (this.#pinged > 0) awareness.add(areFew ? 1 : -1)
+    if (areFew) this.#host.silence.askAll(nowMs)
     // Not scaled by the awareness: our own slower pings would look like slower answers. It scales the judgement instead.
     this.#periodDueMs = nowMs + figures.probeIntervalMs
     if (this.#isStale) this.#choose(nowMs)

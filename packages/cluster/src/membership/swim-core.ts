@@ -13,6 +13,8 @@ import { MemberTable, isDoubted, isFinal, judgeRecord } from './member-table.ts'
 import type { MemberEntry, MemberFacts, MemberPhase, MemberRecord, RecordKind } from './member-table.ts'
 import { Prober, canHelp } from './prober.ts'
 import type { ProbeVerdict, ProberHost } from './prober.ts'
+import { Silence } from './silence.ts'
+import type { SilenceHost } from './silence.ts'
 import { SuccessorWatch } from './successor-watch.ts'
 import { Suspicion } from './suspicion.ts'
 import { pushPullParts } from './swim-message.ts'
@@ -60,6 +62,8 @@ export type SwimEffect =
   | { readonly type: 'send'; readonly to: string; readonly message: SwimMessage }
   /** Others reach it and it lives, but three pings over the standing link got no answer: close it and dial again. */
   | { readonly type: 'link-dead'; readonly name: string; readonly incarnation: number }
+  /** `isSilent` is no longer what it was, for one or many. Once a step. */
+  | { readonly type: 'silence-changed' }
   | { readonly type: 'member-joined'; readonly member: MemberRecord }
   /** Its phase or its `cannotReach`. Also told of this node itself. */
   | { readonly type: 'member-changed'; readonly member: MemberRecord }
@@ -129,16 +133,23 @@ export interface SwimMemberReport {
 
 /** Pairs of addresses whose conflict was reported; the oldest are forgotten. */
 const CONFLICTS_MAX = 1_024
+/** With the phi detector, so many under suspicion at a time may be a cut rather than a crash. */
+const MANY_SUSPECTED = 3
 const NONE: readonly SwimEffect[] = Object.freeze([])
 const NO_RECORDS: readonly MemberRecord[] = Object.freeze([])
 
-/** The step machine. A message costs O(records it carries), a tick O(probes under way); nothing grows with the cluster. */
+/**
+ * The step machine. A message costs O(records it carries), a tick O(probes under way). What grows with the cluster is rare: a
+ * push-pull, `set-phase` and `leave`, which tell everybody directly, and a round of `Silence` after a probe that failed and
+ * whose helpers were silent too.
+ */
 export class SwimCore implements Core<SwimInput, SwimEffect, SwimStatus> {
   readonly #figures: CheckedSwimOptions
   readonly #random: SwimRandom
   readonly #table: MemberTable
   readonly #queue = new DisseminationQueue()
   readonly #awareness = new Awareness()
+  readonly #silence: Silence
   readonly #prober: Prober
   /** With the phi detector. */
   readonly #watch: SuccessorWatch | undefined
@@ -157,6 +168,7 @@ export class SwimCore implements Core<SwimInput, SwimEffect, SwimStatus> {
   #graceUntilMs = Number.NEGATIVE_INFINITY
   /** The message in hand accuses us: the answer to it refutes. */
   #isAccused = false
+  #isSilenceTold = false
   #staleMessages = 0
   #refusedMembers = 0
   #effects: SwimEffect[] = []
@@ -174,13 +186,22 @@ export class SwimCore implements Core<SwimInput, SwimEffect, SwimStatus> {
         this.#table.add(isDoubted(record.kind) ? { ...withoutDoubt(record), kind: record.phase } : record, 0)
       }
     }
-    const host: ProberHost = {
+    const asker: SilenceHost = {
       figures: this.#figures,
-      random: this.#random,
       awareness: this.#awareness,
       table: this.#table,
       sendPing: (to, sequence) =>
         this.#send(to.record.name, { type: 'ping', sequence, records: this.#ride(to) }),
+      silenceChanged: () => {
+        if (!this.#isSilenceTold) this.#effects.push({ type: 'silence-changed' })
+        this.#isSilenceTold = true
+      },
+    }
+    this.#silence = new Silence(asker)
+    const host: ProberHost = {
+      ...asker,
+      random: this.#random,
+      silence: this.#silence,
       sendPingRequest: (to, sequence, target) => {
         const { name, incarnation } = target.record
         const records = this.#ride(to)
@@ -207,6 +228,7 @@ export class SwimCore implements Core<SwimInput, SwimEffect, SwimStatus> {
     if (this.#effects.length === 0) return NONE
     const effects = this.#effects
     this.#effects = []
+    this.#isSilenceTold = false
     return effects
   }
 
@@ -218,6 +240,15 @@ export class SwimCore implements Core<SwimInput, SwimEffect, SwimStatus> {
 
   /** The newest life of that name, also one that is over. */
   readonly record = (name: string): MemberRecord | undefined => this.#table.get(name)?.record
+
+  /**
+   * Whether that member owes us an answer for longer than the scaled probe timeout, after a probe failed and somebody who was
+   * asked for help was silent too. No doubt that is told to anybody: for who must know soon whom he may have lost. See `Silence`.
+   */
+  readonly isSilent = (name: string): boolean => {
+    const entry = this.#table.get(name)
+    return entry !== undefined && this.#silence.has(entry)
+  }
 
   /** 0 to 7. */
   readonly awareness = (): number => this.#awareness.score
@@ -506,6 +537,12 @@ export class SwimCore implements Core<SwimInput, SwimEffect, SwimStatus> {
     }
     if (isDoubted(record.kind)) this.#isAccused = true
     if (judgeRecord(own, record) !== 'newer') return
+    if (record.refutation >= Number.MAX_SAFE_INTEGER) {
+      // Nobody can go above that, and no honest member comes near: somebody lies so that this life stays what he says of it
+      // for good. It ends instead; the next one counts from 0.
+      this.#removed(record.by ?? record.name)
+      return
+    }
     if (isDoubted(record.kind)) this.#awareness.add(1)
     this.#restate({ refutation: record.refutation }, atMs)
   }
@@ -593,12 +630,15 @@ export class SwimCore implements Core<SwimInput, SwimEffect, SwimStatus> {
     this.#endSuspicion(entry)
     if (record.kind === 'unreachable') {
       entry.unreachableAtMs = atMs
+      this.#silence.settled(entry)
       this.#effects.push({ type: 'member-unreachable', member: record })
       return
     }
     entry.suspicion = new Suspicion(by, this.#table.livingCount, this.#figures, atMs)
     this.#suspected.add(entry)
     this.#noteSuspicion(entry.suspicion)
+    // All whom this node watches may be on its side of a cut: then others see across it.
+    if (this.#watch !== undefined && this.#suspected.size >= MANY_SUSPECTED) this.#silence.askAll(atMs)
     // A suspicion waits for others to come to it in their turn, which with ten or a hundred members is long. So some, twice
     // as many as are wanted, look at once; whoever finds it dead confirms, and whoever does not has told it that it is
     // suspected. The load of that does not grow with the cluster.

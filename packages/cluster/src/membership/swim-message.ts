@@ -4,7 +4,14 @@
  */
 import { nodeAddress } from '../transport/address.ts'
 import type { NodeAddress } from '../transport/address.ts'
-import { isNodeName } from '../wire/handshake-message.ts'
+import {
+  isNodeName,
+  roleLengthMax,
+  rolesMax,
+  versionLengthMax,
+  weightMax,
+  zoneLengthMax,
+} from '../wire/handshake-message.ts'
 import { cannotReachMax } from './member-table.ts'
 import type { MemberPhase, MemberRecord, RecordKind } from './member-table.ts'
 
@@ -35,9 +42,8 @@ export type SwimMessage =
 
 /** Most records of one message that is read, and of one part of a push-pull. */
 export const swimRecordsMax = 128
-/** Characters of a zone, a role, a version and a reason; entries of `roles`. */
-export const swimTextMax = 128
-export const swimRolesMax = 32
+/** Characters of a reason. What a member says of itself has the limits of the hello that it said it in first. */
+export const swimReasonMax = 128
 /** Bytes after which a part of a push-pull ends, so that it fits any frame even when all records are of the largest. */
 export const pushPullPartBytesMax = 65_536
 
@@ -251,23 +257,23 @@ function readRecord(value: unknown): MemberRecord | string {
   if (!isCount(incarnation)) return 'record: bad incarnation'
   const place = readAddress(address)
   if (place === undefined) return 'record: bad address'
-  if (typeof weight !== 'number' || !(weight >= 0 && weight <= 1_000)) return 'record: bad weight'
-  if (zone !== null && !isText(zone)) return 'record: bad zone'
-  if (!isTexts(roles, swimRolesMax)) return 'record: bad roles'
-  if (!isText(version)) return 'record: bad version'
+  if (typeof weight !== 'number' || !(weight >= 0 && weight <= weightMax)) return 'record: bad weight'
+  if (zone !== null && !isText(zone, zoneLengthMax)) return 'record: bad zone'
+  if (!isTexts(roles, rolesMax, roleLengthMax) || roles.includes('')) return 'record: bad roles'
+  if (!isText(version, versionLengthMax)) return 'record: bad version'
   if (!isCount(refutation)) return 'record: bad refutation'
   const kind = typeof code === 'number' ? kinds[code] : undefined
   if (kind === undefined) return 'record: bad kind'
   if (by !== undefined && (typeof by !== 'string' || !isNodeName(by))) return 'record: bad by'
-  if (reason !== undefined && !isText(reason)) return 'record: bad reason'
-  if (!isTexts(cannotReach, cannotReachMax) || !cannotReach.every(isNodeName))
+  if (reason !== undefined && !isText(reason, swimReasonMax)) return 'record: bad reason'
+  if (!isTexts(cannotReach, cannotReachMax, Infinity) || !cannotReach.every(isNodeName))
     return 'record: bad cannotReach'
   return {
     name,
     incarnation,
     address: place,
     weight,
-    ...(isText(zone) ? { zone } : {}),
+    ...(typeof zone === 'string' ? { zone } : {}),
     roles: [...roles],
     version,
     refutation,
@@ -292,12 +298,12 @@ function fieldsOf(type: (typeof messageTypes)[number]): number {
   return type === 'gossip' ? 1 : type === 'ping-req' ? 4 : 2
 }
 
-function isText(value: unknown): value is string {
-  return typeof value === 'string' && value.length <= swimTextMax
+function isText(value: unknown, lengthMax: number): value is string {
+  return typeof value === 'string' && value.length <= lengthMax
 }
 
-function isTexts(value: unknown, most: number): value is readonly string[] {
-  return Array.isArray(value) && value.length <= most && value.every(isText)
+function isTexts(value: unknown, most: number, lengthMax: number): value is readonly string[] {
+  return Array.isArray(value) && value.length <= most && value.every((text) => isText(text, lengthMax))
 }
 
 function isCount(value: unknown): value is number {

@@ -4,7 +4,6 @@
  */
 import {
   ActorError,
-  createSystem,
   nodePlatform,
   type ActorRef,
   type ActorSystem,
@@ -20,6 +19,7 @@ import {
   eventStream,
   LogThrottle,
   PathRef,
+  startSystem,
   type Cell,
   type InternalSystem,
   type Kernel,
@@ -34,6 +34,7 @@ import type { PeerSession } from '../remote/peer-session.ts'
 import { RemoteHub } from '../remote/remote-hub.ts'
 import { RemoteRef } from '../remote/remote-ref.ts'
 import type { SessionHost } from '../remote/session-host.ts'
+import { linkBytesMax } from '../remote/session-lane.ts'
 import { Spawner, spawnError, spawnerPath, startSpawner, type SpawnedParts } from '../remote/spawner.ts'
 import { WireRegistry } from '../remote/wire-registry.ts'
 import type { NodeAddress } from '../transport/address.ts'
@@ -128,8 +129,13 @@ export async function startNode(options: NodeOptions): Promise<ClusterNode> {
   const checked = checkNodeOptions(options)
   const data = await openData(options)
   let system: InternalSystem
+  let node: ClusterNodeImpl | undefined
   try {
-    system = (await createSystem(options.name, options.root, { ...options, ...data })) as InternalSystem
+    const stored = await storedIncarnation(data.store)
+    system = await startSystem(options.name, options.root, { ...options, ...data }, (prepared) => {
+      // Before the first actor runs: its setup may want a ref to another node.
+      node = new ClusterNodeImpl(prepared, options, checked, data.store, stored)
+    })
   } catch (error) {
     await data.store?.close()
     throw error
@@ -137,10 +143,9 @@ export async function startNode(options: NodeOptions): Promise<ClusterNode> {
   const { store } = data
   if (store !== undefined) system.coordinatedShutdown.add('close', 'data', () => store.close())
   try {
-    const stored = await storedIncarnation(data.store)
-    const node = new ClusterNodeImpl(system, options, checked, data.store, stored)
-    await node.listen()
-    return node
+    const started = node as unknown as ClusterNodeImpl
+    await started.listen()
+    return started
   } catch (error) {
     await system.shutdown('the node could not start')
     throw error
@@ -216,7 +221,10 @@ class ClusterNodeImpl implements ClusterNode {
         tls: options.tls,
         ...options.admission,
         frameBytesMax: options.frameBytesMax,
-        outboundBytesMax: options.outboundBytesMax,
+        outboundBytesMax: linkBytesMax(
+          options.frameBytesMax ?? nodeDefaults.frameBytesMax,
+          options.outboundBytesMax ?? nodeDefaults.outboundBytesMax,
+        ),
         establishTimeoutMs: (options.handshakeTimeoutMs ?? nodeDefaults.handshakeTimeoutMs) + 1_000,
         onHttpError: (error) => kernel.log.error({ err: error }, 'the http handler failed'),
       })
@@ -711,6 +719,7 @@ class ClusterNodeImpl implements ClusterNode {
   async #close(): Promise<void> {
     this.#closing = true
     this.#membership.close()
+    this.#hub.endWaiting()
     for (const waiter of this.#waiters.splice(0)) waiter.reject(this.#stopped(waiter.count))
     const ended = this.#links.end('CLUSTER_NODE_LEFT')
     await this.#listener?.close()

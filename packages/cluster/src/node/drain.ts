@@ -3,7 +3,7 @@
  * good-bye. Each step is bounded by the time that the node's shutdown may take.
  */
 import type { Kernel } from '@understudy/runtime/internal'
-import type { View } from '../membership/view.ts'
+import type { Member, View } from '../membership/view.ts'
 import type { PeerSession } from '../remote/peer-session.ts'
 import type { RemoteHub } from '../remote/remote-hub.ts'
 import { askWitness, type StewardQuestion, type Witness } from './steward.ts'
@@ -32,7 +32,7 @@ export async function whenAllKnow(host: DrainHost, untilMs: number): Promise<rea
     const { name, incarnation } = self
     const open = host
       .view()
-      .members.filter((member) => member.name !== name && member.status !== 'suspect')
+      .members.filter((member) => member.name !== name && isWaitedFor(host, member))
       .filter((member) => !told.has(lifeOf(member)))
     if (open.length === 0) return []
     if (kernel.clock.monotonicMs() >= untilMs) return open.map((member) => member.name)
@@ -46,11 +46,20 @@ export async function whenAllKnow(host: DrainHost, untilMs: number): Promise<rea
         const answers = await Promise.all(
           questions.map((question) => askWitness(hub, member, question, { name, incarnation }, roundMs)),
         )
-        if (answers.every((seen) => seen === 'leaving' || seen === 'left')) told.add(lifeOf(member))
+        if (answers.every((seen) => seen !== undefined && takesNoMore.has(seen))) told.add(lifeOf(member))
       }),
     )
     await pause(kernel)
   }
+}
+
+/** As what somebody sees a node that he sends no entity's message any more. */
+const takesNoMore: ReadonlySet<string> = new Set(['leaving', 'left', 'down'])
+
+/** Whoever may still send work here. One that leaves itself, and has no link any more, has gone without a good-bye. */
+function isWaitedFor({ hub }: DrainHost, { name, status }: Member): boolean {
+  if (status === 'leaving') return hub.session(name) !== undefined
+  return status !== 'suspect'
 }
 
 /** Resolves when nobody elsewhere waits for an answer of this node, or `untilMs` came. */

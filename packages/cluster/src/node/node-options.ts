@@ -166,6 +166,9 @@ export function checkNodeOptions(options: NodeOptions): CheckedNodeOptions {
       `${cannot}: "onRemoved" must be "rejoin" or "exit", got "${String(options.onRemoved)}"`,
     )
   }
+  if (options.drainMs !== undefined && !(options.drainMs >= 0)) {
+    throw new RangeError(`${cannot}: "drainMs" must be 0 or more milliseconds, got ${options.drainMs}`)
+  }
   if (options.admit !== undefined) joinJudge(options.admit)
   checkInteger(
     'handshakeTimeoutMs',
@@ -185,6 +188,7 @@ export function checkNodeOptions(options: NodeOptions): CheckedNodeOptions {
       { listen },
     )
   }
+  checkSpawnable(cannot, options.spawnable ?? [])
   const preset = isLoopback(listen) ? 'local' : 'lan'
   checkMembership(cannot, options, listen, preset)
   const advertise =
@@ -259,6 +263,22 @@ function dialAddress(cannot: string, option: string, given: string): NodeAddress
     'CLUSTER_BAD_ADDRESS',
     `${cannot}: ${option} "${given}" has port 0, where nobody can be dialled; give the port that is listened on`,
   )
+}
+
+/** Others name them, so each name must mean one. */
+function checkSpawnable(cannot: string, spawnable: readonly AnyDefinition[]): void {
+  const names = new Set<string>()
+  for (const definition of spawnable) {
+    if (typeof definition !== 'object' || definition === null || !('body' in definition)) {
+      throw new TypeError(`${cannot}: "spawnable" takes definitions, as actor() returns them`)
+    }
+    if (names.has(definition.name)) {
+      throw new TypeError(
+        `${cannot}: two of "spawnable" are named "${definition.name}"; leave one out, or give actor() another "name"`,
+      )
+    }
+    names.add(definition.name)
+  }
 }
 
 function checkEntities(

@@ -25,6 +25,12 @@ const brokenLink: ReadonlySet<string> = new Set([
   'CLUSTER_LINK_NOT_ESTABLISHED',
 ])
 
+/**
+ * Numbers of lives beyond this are not taken from anybody: no clock leads there, and a node that a liar led to the end of
+ * the numbers could have no next life. So there is room above for more lives than a node will have.
+ */
+const highestTakenMax = Number.MAX_SAFE_INTEGER - 2 ** 32
+
 /** What the links need of the node around them. */
 export interface PeerLinksHost {
   readonly kernel: Kernel
@@ -254,7 +260,7 @@ export class PeerLinks {
     if (by === 'us') return 'CLUSTER_DIAL_REJECTED'
     if (code !== 'CLUSTER_STALE_INCARNATION') return code
     // Only who has the secret, where there is one, may say that this life is over: its word comes with a number.
-    if (highestIncarnation === undefined || highestIncarnation >= Number.MAX_SAFE_INTEGER) {
+    if (highestIncarnation === undefined || highestIncarnation > highestTakenMax) {
       return 'CLUSTER_DIAL_REJECTED'
     }
     // A dial that ends so makes the membership say it; a peer that dialled us told nobody else.

@@ -268,7 +268,7 @@ export class PeerSession implements LaneKeeper {
     signal: AbortSignal | undefined,
   ): Promise<void> {
     const lanes = (protocol.lanes ?? dataOnly).map((name) => this.#laneNamed(name))
-    const hasRoom = (): boolean => this.#taker.has(recipient) && !lanes.some(({ isFull }) => isFull)
+    const hasRoom = (): boolean => this.#taker.has(recipient) && lanes.every((lane) => lane.hasRoom)
     return this.#rooms.wait(target, hasRoom, signal)
   }
 

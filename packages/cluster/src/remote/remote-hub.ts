@@ -3,12 +3,13 @@
  * connections: they are announced again on each new one, and end with the member.
  */
 import { ActorError, type Protocol, type RoomOptions } from '@understudy/runtime'
-import type { EndReason, Kernel, Ref, WatchRecord } from '@understudy/runtime/internal'
+import type { EndReason, Envelope, Kernel, Ref, WatchRecord } from '@understudy/runtime/internal'
 import type { Recipient } from '../wire/wire-protocol.ts'
 import { NodeDown } from './cluster-error.ts'
 import { GoneRef } from './gone-ref.ts'
+import { LinkWait } from './link-wait.ts'
 import type { PeerSession } from './peer-session.ts'
-import { RemoteRef } from './remote-ref.ts'
+import { refuseUnlinked, RemoteRef } from './remote-ref.ts'
 import { wireProtocolOf, type WireRegistry } from './wire-registry.ts'
 
 interface RemoteWatch {
@@ -52,11 +53,16 @@ export class RemoteHub {
   readonly #refs = new Map<string, RemoteRef>()
   /** By name. One object each: sessions number message types by their protocol's object. */
   readonly #unknownProtocols = new Map<string, Protocol>()
+  readonly #linkWait: LinkWait
   #nextWatchId = 1
 
   constructor(options: RemoteHubOptions) {
     this.kernel = options.kernel
     this.#options = options
+    this.#linkWait = new LinkWait({
+      kernel: options.kernel,
+      refuse: (node, target, envelope) => refuseUnlinked(this, node, target, envelope),
+    })
   }
 
   /** The session that carries messages to `node` now. */
@@ -66,6 +72,32 @@ export class RemoteHub {
 
   statusOf(node: string): string {
     return this.#options.memberStatus(node)?.status ?? 'not a member'
+  }
+
+  // ---- Messages without a link -----------------------------------------------------------------------------------
+
+  /**
+   * Keeps a message for a member that takes part and has no link now, until there is one, at most for `linkWaitMs`; then it
+   * is sent once more. False: nobody makes such a link, or too many wait already.
+   */
+  waitForLink(node: string, incarnation: number | undefined, target: Ref, envelope: Envelope): boolean {
+    return this.#mayBeLinked(node, incarnation) && this.#linkWait.add(node, target, envelope)
+  }
+
+  /** Messages may belong elsewhere from now on, or to nobody: what waits for a link is sent again. */
+  lookAgain(): void {
+    this.#linkWait.look()
+  }
+
+  /** This node ends: what still waits for a link gets none. */
+  endWaiting(): void {
+    this.#linkWait.end()
+  }
+
+  #mayBeLinked(node: string, incarnation: number | undefined): boolean {
+    const member = this.#options.memberStatus(node)
+    if (member === undefined || member.status === 'down' || member.status === 'left') return false
+    return incarnation === undefined || incarnation === member.incarnation
   }
 
   // ---- Sessions come and go ------------------------------------------------------------------------------------
@@ -78,12 +110,14 @@ export class RemoteHub {
       watch.incarnation ??= session.incarnation
       if (watch.incarnation === session.incarnation) this.#announce(watch, session)
     }
+    this.#linkWait.look()
   }
 
   /** This node begins another life: no session of the old one is used any more, and its watches are over. */
   reset(): void {
     this.#sessions.clear()
     for (const watch of [...this.#watches.values()]) this.#end(watch, 'node-down')
+    this.#linkWait.end()
   }
 
   lost(name: string): void {
@@ -171,16 +205,21 @@ export class RemoteHub {
     return protocol
   }
 
-  /** Resolves when the link to `node` takes messages, and `target`, which lives there, does. */
+  /**
+   * Resolves when the link to `node` takes messages, and `target`, which lives there, does; and while what is sent waits for
+   * a link.
+   */
   room(
     target: Ref & { readonly recipient: Recipient },
     node: string,
+    incarnation: number | undefined,
     options: RoomOptions | undefined,
   ): Promise<void> {
     const session = this.session(node)
     if (session !== undefined && !session.isClosed) {
       return session.whenRoom(target, target.recipient, wireProtocolOf(target.protocol), options?.signal)
     }
+    if (this.#mayBeLinked(node, incarnation) && this.#linkWait.hasRoom(node)) return Promise.resolve()
     const text = `There is no room at ${target.path}: there is no link to node "${node}" (${this.statusOf(node)})`
     return Promise.reject(new NodeDown(text, { node, outcome: 'not-sent' }))
   }

@@ -62,11 +62,11 @@ export class RemoteRef extends Ref {
         new ActorStopped(text, { path: this.path, type: envelope.message.type }),
       )
     }
-    return sendTo(this.#hub, session, this.node, this.recipient, this, envelope)
+    return sendTo(this.#hub, session, this.node, this.incarnation, this.recipient, this, envelope)
   }
 
   override room(options?: RoomOptions): Promise<void> {
-    return this.#hub.room(this, this.node, options)
+    return this.#hub.room(this, this.node, this.incarnation, options)
   }
 
   override addWatch(record: WatchRecord): void {
@@ -87,24 +87,22 @@ export class RemoteRef extends Ref {
   }
 }
 
-/** Sends over a session, or says why not. `false`: the envelope is a dead letter and its call has failed. */
+/**
+ * Sends over a session, or lets the message wait for one, or says why not. `false`: the envelope is a dead letter and its
+ * call has failed. `incarnation`: the life of the node that is meant, when it matters.
+ */
 export function sendTo(
   hub: RemoteHub,
   session: PeerSession | undefined,
   node: string,
+  incarnation: number | undefined,
   recipient: Recipient,
   target: Ref,
   envelope: Envelope,
 ): boolean {
   const { call, message, sender } = envelope
   if (session === undefined || session.isClosed) {
-    const text = `Cannot send "${message.type}" to ${target.path}: there is no link to node "${node}" (${hub.statusOf(node)})`
-    return refuse(
-      target,
-      envelope,
-      'node-down',
-      new NodeDown(text, { node, type: message.type, outcome: 'not-sent' }),
-    )
+    return hub.waitForLink(node, incarnation, target, envelope) || refuseUnlinked(hub, node, target, envelope)
   }
   const wire = wireProtocolOf(target.protocol)
   let problem: Unsendable | Refused | undefined
@@ -141,6 +139,13 @@ export function sendTo(
   )
 }
 
+/** There is no link to its node, and none is waited for: the envelope is a dead letter. */
+export function refuseUnlinked(hub: RemoteHub, node: string, target: Ref, envelope: Envelope): false {
+  const { type } = envelope.message
+  const text = `Cannot send "${type}" to ${target.path}: there is no link to node "${node}" (${hub.statusOf(node)})`
+  return refuse(target, envelope, 'node-down', new NodeDown(text, { node, type, outcome: 'not-sent' }))
+}
+
 const noChain = Object.freeze([])
 
 function passOn(
@@ -166,7 +171,7 @@ function refuse(
   envelope: Envelope,
   reason: 'node-down' | 'link-full' | 'invalid' | 'stopped',
   error: NodeDown | LinkFull | InvalidMessage | ActorStopped,
-): boolean {
+): false {
   envelope.call?.fail(error)
   target.kernel.hooks.deadLetter(envelope, reason, undefined, target.path)
   return false

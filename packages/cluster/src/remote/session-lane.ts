@@ -6,8 +6,8 @@
  * | lane    | what waits                          | bound                                   | beyond it |
  * |---------|-------------------------------------|-----------------------------------------|-----------|
  * | any     | envelopes of the turn in progress   | 512 of them, or 65,536 bytes            | they leave at once |
- * | any     | frames that the link has taken      | `outboundBytesMax` of the transport     | the lane's own queue takes them |
- * | data    | messages while the link is full     | none: the first frame that it refuses   | refused: `link-full`, `CLUSTER_LINK_FULL` |
+ * | any     | frames that the link has taken      | `linkBytesMax` (other transports: theirs) | the lane's own queue takes them, and `ref.room()` waits |
+ * | data    | messages while the link is full     | half of `outboundBytesMax`, but two frames must fit in the rest | refused: `link-full`, `CLUSTER_LINK_FULL` |
  * | bulk    | the same                            | the same                                | the same |
  * | control | messages of lane `control`          | the same                                | the same |
  * | any     | messages while there is no link yet | `outboundBytesMax`                      | refused, as above |
@@ -35,6 +35,12 @@ import type { LaneName } from '../wire/wire-protocol.ts'
 const flushEnvelopes = 512
 /** And bytes, whichever comes first. */
 const flushBytes = 65_536
+/**
+ * After so many bytes whoever asks for room waits until the loop has come by. A link may take all that it is given at
+ * once, and `await ref.room()` would then be a loop of microtasks: no other lane, and no timer, would have its turn. 1 MiB
+ * is 1 to 3 ms of work for this process, and as much for the peer's (bench: lanes).
+ */
+const loopBytes = 1_048_576
 /** Fewer asks than this are not worth a frame before the end of the turn. */
 const flushAsksLeast = 24
 
@@ -61,6 +67,11 @@ export interface LaneKeeper {
   readonly forgetAsk: (askId: number) => void
 }
 
+/** What a link of a session should hold at most, so that no lane keeps the others waiting. Bytes. */
+export function linkBytesMax(frameBytesMax: number, outboundBytesMax: number): number {
+  return Math.max(frameBytesMax, Math.min(outboundBytesMax, loopBytes))
+}
+
 export class SessionLane implements AskCarrier {
   readonly name: LaneName
   /** Appends; whoever did calls `appended`. Replaced when a link has ended. */
@@ -75,11 +86,16 @@ export class SessionLane implements AskCarrier {
   #flushDue = false
   #unflushedAsks = 0
   /**
-   * Frames that the link had no room for, or that wait for a link, in order. While a link is full no message of an actor
-   * is taken; the rest of the table stands at the head of this file.
+   * Frames that the link had no room for, or that wait for a link, in order: the table at the head of this file.
    */
   #backlog: Uint8Array[] = []
   #backlogBytes = 0
+  /** Of the backlog behind a full link: above it messages are refused. The rest is for what nobody can refuse. */
+  readonly #messageBytesMax: number
+  /** Sent since the loop was last waited for. */
+  #loopBytes = 0
+  /** Set while the loop is waited for. */
+  #pauseTimer: Timer | undefined
   #isWanted = false
   /** The peer has ended its half, and waits for ours. */
   #endDue = false
@@ -89,6 +105,8 @@ export class SessionLane implements AskCarrier {
   constructor(name: LaneName, keeper: LaneKeeper) {
     this.name = name
     this.#keeper = keeper
+    const { frameBytesMax, outboundBytesMax } = keeper
+    this.#messageBytesMax = Math.max(0, Math.min(outboundBytesMax / 2, outboundBytesMax - 2 * frameBytesMax))
     this.encoder = this.#newEncoder()
   }
 
@@ -97,10 +115,21 @@ export class SessionLane implements AskCarrier {
     return this.#source
   }
 
-  /** No more messages are taken for now; `keeper.drained` will come. */
+  /** No more messages are taken for now. */
   get isFull(): boolean {
     if (this.#backlog.length === 0) return false
-    return this.#link !== undefined || this.#backlogBytes >= this.#keeper.outboundBytesMax
+    if (this.#link === undefined) return this.#backlogBytes >= this.#keeper.outboundBytesMax
+    return this.#backlogBytes > this.#messageBytesMax
+  }
+
+  /**
+   * Whoever waits for room may send: nothing waits for the link, and the loop has had its turn. Else `keeper.drained` will
+   * come. A batch that is sent then is taken, when it is no longer than what may wait here.
+   */
+  get hasRoom(): boolean {
+    if (this.#pauseTimer !== undefined) return false
+    if (this.#backlog.length === 0) return true
+    return this.#link === undefined && this.#backlogBytes < this.#keeper.outboundBytesMax
   }
 
   /** All that was appended has been handed to the link. */
@@ -143,6 +172,8 @@ export class SessionLane implements AskCarrier {
   close(): void {
     this.#idleTimer?.cancel()
     this.#idleTimer = undefined
+    this.#pauseTimer?.cancel()
+    this.#pauseTimer = undefined
     this.#backlog = []
     this.#backlogBytes = 0
   }
@@ -201,11 +232,23 @@ export class SessionLane implements AskCarrier {
     const keeper = this.#keeper
     const link = this.#link
     keeper.frames('out', frame.length)
+    this.#loopBytes += frame.length
+    if (this.#loopBytes >= loopBytes) this.#pause()
     if (link !== undefined && this.#backlog.length === 0 && link.send(frame) !== 'full') return
     this.#backlog.push(frame)
     this.#backlogBytes += frame.length
     const limit = link === undefined ? keeper.outboundBytesMax * 2 : keeper.outboundBytesMax
     if (this.#backlogBytes > limit) keeper.overflowed(this, this.#backlogBytes)
+  }
+
+  #pause(): void {
+    this.#pauseTimer ??= this.#keeper.kernel.platform.scheduler.afterLoop(this.#resume)
+  }
+
+  readonly #resume = (): void => {
+    this.#loopBytes = 0
+    this.#pauseTimer = undefined
+    if (this.hasRoom) this.#keeper.drained()
   }
 
   #drain(): void {

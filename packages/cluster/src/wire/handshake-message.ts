@@ -91,10 +91,14 @@ export const proofBytes = 32
 
 const nodeName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/
 const featuresMax = 64
-const rolesMax = 16
-const weightMax = 1_000
+/** What a node may say of itself, here and in gossip alike: entries of `roles`, and characters of each thing. */
+export const rolesMax = 16
+export const roleLengthMax = 64
+export const versionLengthMax = 64
+export const zoneLengthMax = 128
+export const weightMax = 1_000
 const textMax = 512
-const listTextMax = 64
+const featureLengthMax = 64
 const loneSurrogate = /\p{Surrogate}/u
 
 /** What a node may be called: 1 to 128 of letters, digits, dot, underscore and hyphen, a letter or digit first. */
@@ -239,17 +243,17 @@ function readHello(value: Readonly<Record<string, unknown>>): Hello | string {
   if (!isText(node) || !isNodeName(node)) return 'hello: bad node name'
   if (!isCount(incarnation)) return 'hello: bad incarnation'
   if (!isText(address)) return 'hello: bad address'
-  if (!isTextList(features, featuresMax, 0)) return 'hello: bad features'
+  if (!isTextList(features, featuresMax, 0, featureLengthMax)) return 'hello: bad features'
   if (!isProofBytes(nonce)) return `hello: the nonce must be ${proofBytes} bytes`
   if (typeof authenticated !== 'boolean') return 'hello: bad authenticated'
   if (typeof weight !== 'number' || !(weight >= 0 && weight <= weightMax)) return 'hello: bad weight'
-  if (zone !== undefined && zone !== null && !isText(zone, 128)) return 'hello: bad zone'
+  if (zone !== undefined && zone !== null && !isText(zone, zoneLengthMax)) return 'hello: bad zone'
   if (!isLane(lane)) return 'hello: bad lane'
   if (connection !== null && !isProofBytes(connection)) return 'hello: bad connection'
   if ((lane === 'control') !== (connection === null)) return 'hello: bad connection for its lane'
   if (lane !== 'control' && versionMax < lanesSince) return `hello: no lanes before version ${lanesSince}`
-  if (!isTextList(roles, rolesMax, 1)) return 'hello: bad roles'
-  if (!isText(appVersion, 64)) return 'hello: bad appVersion'
+  if (!isTextList(roles, rolesMax, 1, roleLengthMax)) return 'hello: bad roles'
+  if (!isText(appVersion, versionLengthMax)) return 'hello: bad appVersion'
   if (phase !== 'joining' && phase !== 'alive') return 'hello: bad phase'
   if (authenticatedBy !== 'none' && authenticatedBy !== 'secret' && authenticatedBy !== 'tls') {
     return 'hello: bad authenticatedBy'
@@ -314,9 +318,14 @@ function isText(value: unknown, lengthMax: number = textMax): value is string {
   return typeof value === 'string' && value.length <= lengthMax && !loneSurrogate.test(value)
 }
 
-function isTextList(value: unknown, itemsMax: number, lengthMin: number): value is string[] {
+function isTextList(
+  value: unknown,
+  itemsMax: number,
+  lengthMin: number,
+  lengthMax: number,
+): value is string[] {
   if (!Array.isArray(value) || value.length > itemsMax) return false
-  return value.every((text) => isText(text, listTextMax) && text.length >= lengthMin)
+  return value.every((text) => isText(text, lengthMax) && text.length >= lengthMin)
 }
 
 function isCount(value: unknown): value is number {

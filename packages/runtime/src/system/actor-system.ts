@@ -146,7 +146,26 @@ export async function createSystem(
   root: AnyDefinition = supervisor({}, []) as unknown as AnyDefinition,
   options: SystemOptions = {},
 ): Promise<ActorSystem> {
-  const system = new SystemImpl(name, root, options)
+  return startSystem(name, root, options, () => undefined)
+}
+
+/**
+ * @internal As `createSystem`; `prepare` gets the system before any actor of it has run, so that what it adds is there for
+ * the first setup.
+ */
+export async function startSystem(
+  name: string,
+  root: AnyDefinition | undefined,
+  options: SystemOptions,
+  prepare: (system: InternalSystem) => void,
+): Promise<InternalSystem> {
+  const system = new SystemImpl(name, root ?? (supervisor({}, []) as unknown as AnyDefinition), options)
+  try {
+    prepare(system)
+  } catch (error) {
+    await system.shutdown('it could not be prepared')
+    throw error
+  }
   await system.started
   return system
 }

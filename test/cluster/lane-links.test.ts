@@ -1,0 +1,182 @@
+/** The links of one session between two nodes: they share one fate, and what becomes of a node does not hang on it. */
+import type { ClusterNode, Link, Transport } from '@understudy/cluster'
+import { test } from 'tap'
+import { Puppet, puppet, watched } from '../support/runtime.ts'
+import { virtualCluster, type VirtualCluster } from '../support/virtual-cluster.ts'
+
+/** A transport whose links can be got at, in the order in which they were made. */
+interface Tapped extends Transport {
+  readonly accepted: Link[]
+  readonly dialled: Link[]
+  /** The codes with which accepted links ended, as this side sees them. */
+  readonly ends: Map<number, string>
+  /** The codes with which this side closed accepted links. */
+  readonly closes: Map<number, string>
+  /** Called with the number of each dial, from 0, before it is made. */
+  onDial: (count: number) => void
+  /** Called for each frame of an accepted link, and for its end (-1), with their numbers: passing it on is the test's. */
+  onFrame: (link: number, frame: number, pass: () => void) => void
+}
+
+function tapped(cluster: VirtualCluster, host: string): Tapped {
+  const inner = cluster.network.transport(host)
+  const tap: Tapped = {
+    accepted: [],
+    dialled: [],
+    ends: new Map(),
+    closes: new Map(),
+    onDial: () => undefined,
+    onFrame: (_link, _frame, pass) => pass(),
+    listen: (address, onLink, options) =>
+      inner.listen(
+        address,
+        (link) => {
+          const number = tap.accepted.push(link) - 1
+          let frames = 0
+          onLink({
+            send: link.send,
+            onDrain: link.onDrain,
+            established: link.established,
+            get bufferedBytes() {
+              return link.bufferedBytes
+            },
+            get remoteAddress() {
+              return link.remoteAddress
+            },
+            onFrame: (callback) => {
+              link.onFrame((frame) => tap.onFrame(number, frames++, () => callback(frame)))
+            },
+            onClose: (callback) => {
+              link.onClose((reason) => {
+                tap.ends.set(number, reason.code)
+                tap.onFrame(number, -1, () => callback(reason))
+              })
+            },
+            close: (code) => {
+              tap.closes.set(number, code ?? '')
+              link.close(code)
+            },
+          })
+        },
+        options,
+      ),
+    dial: async (address, options) => {
+      tap.onDial(tap.dialled.length)
+      const link = await inner.dial(address, options)
+      tap.dialled.push(link)
+      return link
+    },
+  }
+  return tap
+}
+
+interface Pair {
+  readonly a: ClusterNode
+  readonly b: ClusterNode
+  /** Of `a`, who accepts all links. */
+  readonly left: Tapped
+  /** Of `b`, who dials all links. */
+  readonly right: Tapped
+}
+
+async function pair(cluster: VirtualCluster): Promise<Pair> {
+  const [left, right] = [tapped(cluster, 'a'), tapped(cluster, 'b')]
+  const a = await cluster.start('a', { transport: left })
+  const b = await cluster.start('b', { seeds: ['a'], transport: right })
+  await cluster.result(Promise.all([a.whenMembers(2), b.whenMembers(2)]))
+  a.system.spawn('p', puppet({ who: () => 'a' }))
+  return { a, b, left, right }
+}
+
+void test('PeerLinks: the data lane is dialled when it is first needed; when it breaks all links of the session end', async (t) => {
+  await using cluster = virtualCluster()
+  const { a, b, left, right } = await pair(cluster)
+  t.equal(right.dialled.length, 1, 'control')
+  const ref = b.ref(Puppet, 'a', '/user/p')
+  t.equal(await cluster.result(ref.ask({ type: 'ask', step: 'who' })), 'a')
+  t.equal(right.dialled.length, 2, 'and data')
+  const events: string[] = []
+  for (const node of [a, b]) {
+    node.events.on('member-suspected', ({ name }) => void events.push(`suspected ${name}`))
+    node.events.on('member-down', ({ name }) => void events.push(`down ${name}`))
+  }
+  left.accepted[1]?.close('CLUSTER_LINK_LOST')
+  await cluster.until(() => right.dialled.length >= 3)
+  t.equal(await cluster.result(untilAnswered(cluster, () => ref.ask({ type: 'ask', step: 'who' }))), 'a')
+  t.equal(right.dialled.length, 4, 'a session of its own')
+  t.same(
+    events.filter((line) => line.startsWith('down')),
+    [],
+  )
+  await cluster.advance(10_000)
+  for (const node of [a, b]) {
+    t.same(
+      node.members().map(({ status }) => status),
+      ['alive', 'alive'],
+    )
+  }
+  t.same(
+    [left.ends.get(0), left.ends.get(1)],
+    ['CLUSTER_LANE_LOST', 'CLUSTER_LINK_LOST'],
+    'the control link went with it',
+  )
+})
+
+void test('PeerLinks: CLUSTER_LANE_LOST, when a lane cannot be dialled: told, and tried again with a new session', async (t) => {
+  await using cluster = virtualCluster()
+  const { a, b, right } = await pair(cluster)
+  const refused: string[] = []
+  b.events.on('peer-refused', ({ code }) => void refused.push(code))
+  right.onDial = (count) => {
+    if (count === 1) {
+      right.onDial = () => undefined
+      throw Object.assign(new Error('no'), { code: 'CLUSTER_DIAL_TIMEOUT' })
+    }
+  }
+  const ref = b.ref(Puppet, 'a', '/user/p')
+  const first = watched(ref.ask({ type: 'ask', step: 'who' }))
+  await cluster.until(() => first.state !== 'open')
+  t.match(first.error, { code: 'CLUSTER_NODE_DOWN' })
+  t.same(refused, ['CLUSTER_LANE_LOST'])
+  t.equal(b.status().refused['CLUSTER_LANE_LOST'], 1)
+  t.equal(await cluster.result(untilAnswered(cluster, () => ref.ask({ type: 'ask', step: 'who' }))), 'a')
+  t.same(
+    a.members().map(({ status }) => status),
+    ['alive', 'alive'],
+  )
+})
+
+void test('PeerLinks: CLUSTER_LANE_ORPHAN, when the session ends while its lane shakes hands', async (t) => {
+  await using cluster = virtualCluster({ secret: 'a secret of the cluster' })
+  const { b, left, right } = await pair(cluster)
+  const waiting: (() => void)[] = []
+  // hello, proof, accept: with the last one the lane would be there. All behind it waits too, as on a slow network.
+  left.onFrame = (link, frame, go) => {
+    if (link === 1 && (frame >= 2 || frame === -1)) waiting.push(go)
+    else go()
+  }
+  const ref = b.ref(Puppet, 'a', '/user/p')
+  const first = watched(ref.ask({ type: 'ask', step: 'who' }))
+  await cluster.until(() => waiting.length > 0)
+  left.accepted[0]?.close('CLUSTER_LINK_LOST')
+  await cluster.platform.settle()
+  t.match(first.error, { code: 'CLUSTER_NODE_DOWN', details: { outcome: 'unknown' } })
+  for (const go of waiting.splice(0)) go()
+  t.equal(left.closes.get(1), 'CLUSTER_LANE_ORPHAN')
+  left.onFrame = (_link, _frame, go) => go()
+  await cluster.platform.settle()
+  t.equal(await cluster.result(untilAnswered(cluster, () => ref.ask({ type: 'ask', step: 'who' }))), 'a')
+  t.ok(right.dialled.length >= 4)
+})
+
+/** Asks again while there is no link. */
+async function untilAnswered<T>(cluster: VirtualCluster, askOnce: () => Promise<T>): Promise<T> {
+  const { clock } = cluster.platform
+  for (;;) {
+    try {
+      return await askOnce()
+    } catch {
+      await new Promise<void>((resolve) => clock.setTimer(clock.monotonicMs() + 50, resolve))
+    }
+  }
+}

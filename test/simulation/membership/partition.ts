@@ -1,0 +1,146 @@
+/**
+ * Five nodes fall apart, in every shape and under every strategy of downing: at most one side goes on, the others stop
+ * before it replaces them, and when the way is open again all are one cluster.
+ */
+import { child, supervisor } from '@understudy/runtime'
+import type { DowningOptions } from '@understudy/cluster'
+import type { SimulatedNodeOptions, World } from '@understudy/cluster/simulation'
+import { memoryDowningLease } from '@understudy/cluster/testkit'
+import type { RunInput, RunResult } from '@understudy/runtime/simulation'
+import { MemberWatch } from '../cluster/member-watch.ts'
+import { simulateTapped } from '../cluster/link-tap.ts'
+import { Acts } from './acts.ts'
+import { cleanSides, cut, drawCut, flap, shapeNames, type CutPairs, type ShapeName } from './cuts.ts'
+
+const strategies = [
+  { strategy: 'keep-majority' },
+  { strategy: 'static-quorum', quorumSize: 3 },
+  { strategy: 'keep-oldest' },
+  { strategy: 'down-all' },
+  { strategy: 'lease' },
+] as const satisfies readonly DowningOptions[]
+const kinds: readonly (ShapeName | 'flapping')[] = [...shapeNames, 'flapping']
+
+export const partitionTags: readonly string[] = [
+  ...strategies.map(({ strategy }) => strategy),
+  ...kinds.map((shape) => `partition ${shape}`),
+  ...['side-went', 'others-declared-down', 'nobody-went', 'all-went', 'short', 'one-side-acts'],
+]
+
+/** Every pair of strategy and shape comes in 45 seeds in a row. */
+export function runPartition(input: RunInput): Promise<RunResult> {
+  const seed = Number(BigInt(input.seed) % 45n)
+  const downing = strategies[seed % strategies.length] ?? strategies[0]
+  const shape = kinds[Math.floor(seed / strategies.length)] ?? 'isolate'
+  const lease = memoryDowningLease()
+  let acts: Acts | undefined
+  const node = (_: string, world: World): SimulatedNodeOptions => {
+    acts ??= new Acts(world)
+    return {
+      root: supervisor({}, [child('ticker', acts.ticker())]),
+      downing,
+      ...(downing.strategy === 'lease' ? { downingLease: lease } : {}),
+      expect: 3,
+    }
+  }
+  return simulateTapped(
+    { ...input, nodes: 5, node, faults: false, virtualMsMax: 1_200_000 },
+    async (world) => {
+      acts ??= new Acts(world)
+      await partitioned(world, acts, downing.strategy, shape)
+    },
+  )
+}
+
+async function partitioned(
+  world: World,
+  acts: Acts,
+  strategy: DowningOptions['strategy'] & string,
+  shape: (typeof kinds)[number],
+): Promise<void> {
+  const watch = new MemberWatch(world)
+  await world.start()
+  await watch.untilEqual('formed', 60_000)
+  world.sometimes(strategy)
+  world.sometimes(`partition ${shape}`)
+  await world.sleep(world.choose(16, 'scenario/when') * 123)
+  const pairs = drawCut(world, shape)
+  const isShort = world.chance(0.2, 'scenario/short')
+  const undo = shape === 'flapping' ? flap(world, pairs) : cut(world, pairs)
+  const from = watch.told.length
+  const lives = new Map(world.nodes.map(({ name, node }) => [name, node.incarnation]))
+  if (isShort) {
+    // Shorter than any verdict takes: nobody goes, nobody is given up.
+    await world.sleep(1_000 + world.choose(4, 'scenario/for') * 1_000)
+    world.sometimes('short')
+  } else {
+    await world.sleep(90_000)
+    judgeSides(world, acts, watch, strategy, shape, pairs, lives)
+  }
+  undo()
+  world.heal()
+  await watch.untilEqual('one-cluster-after-heal', 120_000)
+  const atMs = world.now()
+  await world.sleep(1_000)
+  world.check(
+    'all-act-after-heal',
+    acts.actingSince(atMs).length === world.nodes.length,
+    `Of all nodes only ${namesOf(acts.actingSince(atMs))} act after the heal:\n${watch.views()}`,
+  )
+  const told = watch.told.slice(from)
+  const went = new Set(told.filter(({ event }) => event === 'self-removed').map(({ name }) => name))
+  if (isShort) {
+    world.check(
+      'short-splits-are-borne',
+      went.size === 0,
+      `After a short split: ${JSON.stringify(told.find(({ event }) => event === 'self-removed'))}`,
+    )
+  }
+  if (went.size > 0) world.sometimes('side-went')
+  if (went.size === 0) world.sometimes('nobody-went')
+  if (went.size === world.nodes.length) world.sometimes('all-went')
+  if (told.some(({ event }) => event === 'down')) world.sometimes('others-declared-down')
+}
+
+/** When all is decided: those that act are one cluster, and of a clean split all of one side and nobody else act. */
+function judgeSides(
+  world: World,
+  acts: Acts,
+  watch: MemberWatch,
+  strategy: string,
+  shape: string,
+  pairs: CutPairs,
+  lives: ReadonlyMap<string, number>,
+): void {
+  const acting = acts.actingSince(world.now() - 1_000)
+  for (const one of acting) {
+    for (const other of acting) {
+      world.check(
+        'at-most-one-side-acts',
+        one
+          .members()
+          .some(({ name, incarnation }) => name === other.name && incarnation === other.incarnation),
+        `"${one.name}" and "${other.name}" act, and "${one.name}" does not see the other:\n${watch.views()}`,
+      )
+    }
+  }
+  if (acting.length > 0 && acting.length < world.nodes.length) world.sometimes('one-side-acts')
+  if (strategy === 'down-all' && shape !== 'flapping') {
+    // Most of them may found anew where they meet.
+    const stayed = namesOf(acting.filter(({ name, incarnation }) => lives.get(name) === incarnation))
+    world.check('down-all-downs-all', stayed === '', `${stayed} went on:\n${watch.views()}`)
+  }
+  const sides = cleanSides(world, pairs)
+  if (sides === undefined || shape === 'flapping' || strategy === 'down-all') return
+  const names = namesOf(acting)
+  // A split in three or more may have no side that counts enough.
+  world.check(
+    'one-side-survives',
+    sides.some((side) => side.join(', ') === names) || (sides.length > 2 && names === ''),
+    `The sides are [${sides.map((side) => side.join(', ')).join('] [')}], and those that act [${names}]:\n${watch.views()}`,
+  )
+}
+
+function namesOf(nodes: readonly { readonly name: string }[]): string {
+  return nodes.map(({ name }) => name).join(', ')
+}

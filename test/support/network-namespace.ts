@@ -1,0 +1,174 @@
+/**
+ * Hosts on a network of their own, inside this machine: network namespaces, tied together by a bridge in one more. Nothing
+ * of it is seen outside of these namespaces, and nothing can leave them; with the last of them all of it is gone.
+ */
+import { spawnSync } from 'node:child_process'
+import type { Test } from 'tap'
+
+/** How a network hurts. */
+export interface Impairment {
+  readonly lossPercent: number
+  /** Each way, with so much more or less by chance. */
+  readonly delayMs?: number | undefined
+  readonly jitterMs?: number | undefined
+}
+
+/** What the machine has to hurt with: `netem`, or only loss, by a random filter; neither delays. */
+export type Tool = 'netem' | 'filter' | 'none'
+
+let nextNetwork = 1
+
+/** Why there can be no `HostNetwork` here; `undefined`: there can. */
+export function whyNoNamespaces(): string | undefined {
+  if (process.platform !== 'linux') return 'network namespaces are there on Linux only'
+  if (process.getuid?.() !== 0) return 'only root may make network namespaces'
+  for (const tool of ['ip', 'tc']) {
+    const { error } = spawnSync(tool, ['-V'])
+    if (error !== undefined) return `there is no "${tool}" here (iproute2)`
+  }
+  const name = `us-${process.pid}-probe`
+  const problems = [
+    run('ip', ['netns', 'add', name]),
+    run('ip', ['-n', name, 'link', 'add', 'v0', 'type', 'veth', 'peer', 'name', 'v1']),
+    run('ip', ['-n', name, 'link', 'add', 'bridge', 'type', 'bridge']),
+  ].filter((problem) => problem !== undefined)
+  run('ip', ['netns', 'del', name])
+  return problems.length === 0 ? undefined : `this machine makes no namespaces: ${problems.join('; ')}`
+}
+
+export class HostNetwork {
+  readonly tool: Tool
+  readonly #prefix = `us-${process.pid}-${nextNetwork++}`
+  readonly #hosts: readonly string[]
+  readonly #made: string[] = []
+  readonly #remove = (): void => {
+    for (const name of this.#made.splice(0)) run('ip', ['netns', 'del', name])
+  }
+
+  /** Host names are short: they are parts of the names of devices. */
+  constructor(t: Test, hosts: readonly string[]) {
+    this.#hosts = hosts
+    // Also when this process ends before the test does.
+    process.on('exit', this.#remove)
+    t.teardown(() => {
+      this.#remove()
+      process.off('exit', this.#remove)
+    })
+    const hub = this.#add('hub')
+    must('ip', ['-n', hub, 'link', 'add', 'bridge', 'type', 'bridge'])
+    must('ip', ['-n', hub, 'link', 'set', 'bridge', 'up'])
+    for (const host of hosts) {
+      const name = this.#add(host)
+      const port = `v-${host}`
+      must('ip', ['link', 'add', 'eth0', 'netns', name, 'type', 'veth', 'peer', 'name', port, 'netns', hub])
+      must('ip', ['-n', hub, 'link', 'set', port, 'master', 'bridge'])
+      must('ip', ['-n', hub, 'link', 'set', port, 'up'])
+      must('ip', ['-n', name, 'addr', 'add', `${this.address(host)}/24`, 'dev', 'eth0'])
+      must('ip', ['-n', name, 'link', 'set', 'eth0', 'up'])
+      must('ip', ['-n', name, 'link', 'set', 'lo', 'up'])
+    }
+    this.tool = this.#findTool()
+  }
+
+  address(host: string): string {
+    return `10.77.0.${this.#hosts.indexOf(host) + 1}`
+  }
+
+  /** Runs a program on that host, as the head of a command line. */
+  command(host: string): readonly string[] {
+    return ['ip', 'netns', 'exec', this.#namespace(host)]
+  }
+
+  /** Takes the cable of a host out, or puts it in again. */
+  setCable(host: string, state: 'up' | 'down'): void {
+    must('ip', ['-n', this.#namespace(host), 'link', 'set', 'eth0', state])
+  }
+
+  /** What the host sends and what it is sent suffers, each as much; `undefined`: no more. */
+  impair(host: string, impairment: Impairment | undefined): void {
+    const devices = [
+      [this.#namespace(host), 'eth0'],
+      [this.#namespace('hub'), `v-${host}`],
+    ] as const
+    for (const [namespace, device] of devices) {
+      const tc = ['netns', 'exec', namespace, 'tc']
+      const parent = this.tool === 'netem' ? 'root' : 'clsact'
+      run('ip', [...tc, 'qdisc', 'del', 'dev', device, parent])
+      if (impairment === undefined) continue
+      const { lossPercent, delayMs = 0, jitterMs = 0 } = impairment
+      if (this.tool === 'netem') {
+        const delay = delayMs === 0 ? [] : ['delay', `${delayMs}ms`, `${jitterMs}ms`]
+        must('ip', [
+          ...tc,
+          'qdisc',
+          'add',
+          'dev',
+          device,
+          'root',
+          'netem',
+          ...delay,
+          'loss',
+          `${lossPercent}%`,
+        ])
+      } else {
+        must('ip', [...tc, 'qdisc', 'add', 'dev', device, 'clsact'])
+        must('ip', [...tc, ...dropping(device, lossPercent)])
+      }
+    }
+  }
+
+  #add(host: string): string {
+    const name = this.#namespace(host)
+    must('ip', ['netns', 'add', name])
+    this.#made.push(name)
+    return name
+  }
+
+  #namespace(host: string): string {
+    return `${this.#prefix}-${host}`
+  }
+
+  #findTool(): Tool {
+    const hub = this.#namespace('hub')
+    const tc = ['netns', 'exec', hub, 'tc']
+    if (run('ip', [...tc, 'qdisc', 'add', 'dev', 'lo', 'root', 'netem', 'delay', '1ms']) === undefined) {
+      return 'netem'
+    }
+    // A device that is down swallows what is sent to it.
+    const problems = [hub, ...this.#hosts.map((host) => this.#namespace(host))].map(
+      (name) =>
+        run('ip', ['-n', name, 'link', 'add', 'sink', 'type', 'dummy']) &&
+        run('ip', ['-n', name, 'link', 'add', 'sink', 'type', 'ifb']),
+    )
+    if (problems.some((problem) => problem !== undefined)) return 'none'
+    const isTaken =
+      run('ip', [...tc, 'qdisc', 'add', 'dev', 'lo', 'clsact']) === undefined &&
+      run('ip', [...tc, ...dropping('lo', 1)]) === undefined
+    return isTaken ? 'filter' : 'none'
+  }
+}
+
+/**
+ * Four instructions of classic BPF for every packet: a random number, compared with the share of 2^32 that is to be lost;
+ * whatever is not above it goes to the sink.
+ */
+function dropping(device: string, lossPercent: number): readonly string[] {
+  const most = Math.round((lossPercent / 100) * 0xffff_ffff)
+  const bytecode = `4,32 0 0 4294963256,37 1 0 ${most},6 0 0 4294967295,6 0 0 0`
+  const action = ['action', 'mirred', 'egress', 'redirect', 'dev', 'sink']
+  return ['filter', 'add', 'dev', device, 'egress', 'bpf', 'bytecode', bytecode, ...action]
+}
+
+/** What it had to say, if it failed. */
+function run(program: string, args: readonly string[]): string | undefined {
+  const { status, stderr, error } = spawnSync(program, args, { encoding: 'utf8', timeout: 20_000 })
+  if (status === 0) return undefined
+  return (
+    (error?.message ?? stderr.trim()) || `"${program} ${args.join(' ')}" ended with ${status ?? 'a signal'}`
+  )
+}
+
+function must(program: string, args: readonly string[]): void {
+  const problem = run(program, args)
+  if (problem !== undefined) throw new Error(`Cannot run "${program} ${args.join(' ')}": ${problem}`)
+}
