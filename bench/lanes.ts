@@ -24,7 +24,7 @@ type LatencyName = keyof typeof latencyRows
 type SlowName = keyof typeof slowRows
 type FirstName = keyof typeof firstRows
 
-/** Runs the rows. Exit code 1 when one broke, 2 for a wrong command line; a missed limit reads `BELOW`. */
+/** Runs the rows. Exit code 1 when one broke, 2 for a wrong command line; a missed limit reads `OVER`. */
 export async function benchLanes(args: readonly string[]): Promise<number> {
   let quick: boolean
   try {
@@ -61,7 +61,7 @@ function showLatency(name: LatencyName, row: LatencyRow): string {
   const { control, data, probeMs, megabytesPerSecond } = row
   const isTarget = name === 'bulk'
   const isMet = control.p99Ms < CONTROL_P99_MS_MOST && probeMs < CONTROL_P99_MS_MOST
-  const target = isTarget ? `  ${isMet ? 'ok' : 'BELOW'}: control p99 < ${CONTROL_P99_MS_MOST}` : ''
+  const target = isTarget ? `  ${isMet ? 'ok' : 'OVER'}: control p99 < ${CONTROL_P99_MS_MOST}` : ''
   return (
     `control ${showTrips(control)}  data ${showTrips(data)}  probe ${probeMs.toFixed(2).padStart(7)}  ` +
     `${megabytesPerSecond.toFixed(0).padStart(5)} MB/s${target}`
@@ -79,7 +79,7 @@ function showSlow(_name: SlowName, row: SlowConsumerRow): string {
   const counts = [taken, refused, handled].map((count) => count.toLocaleString('en').padStart(11))
   return (
     `taken ${counts[0]}  refused ${counts[1]}  handled ${counts[2]}  sender +${mebibytes(senderGrowthBytes)} MiB  ` +
-    `receiver +${mebibytes(receiverGrowthBytes)} MiB  ${isMet ? 'ok' : 'BELOW'}: both <= ${mebibytes(GROWTH_BYTES_MOST)}`
+    `receiver +${mebibytes(receiverGrowthBytes)} MiB  ${isMet ? 'ok' : 'OVER'}: both <= ${mebibytes(GROWTH_BYTES_MOST)}`
   )
 }
 

@@ -73,12 +73,15 @@ void test('what is sent to a member whose link is being made waits for it, and a
 void test('a link that does not come in a second fails what waited for it: not sent', async (t) => {
   await using cluster = virtualCluster()
   const lines: string[] = []
-  const [a] = (await startAll(cluster, ['a', 'b'], lines)) as [ClusterNode]
+  const nodes = await startAll(cluster, ['a', 'b', 'c'], lines)
+  const [a, , c] = nodes as [ClusterNode, ClusterNode, ClusterNode]
   await unlink(cluster, a, 'b')
   const { clock } = cluster.platform
   const ref = a.ref(Log, 'b', '/user/log')
   const fromMs = clock.monotonicMs()
   const ends: string[] = []
+  let views = 0
+  a.events.on('view-changed', () => views++)
   for (const n of [0, 400]) {
     await cluster.advance(fromMs + n - clock.monotonicMs())
     ref.ask({ type: 'where' }).catch((error: { code: string; details: { outcome: string } }) => {
@@ -86,7 +89,10 @@ void test('a link that does not come in a second fails what waited for it: not s
     })
     ref.tell({ type: 'line', n })
   }
+  // A new view does not begin the wait anew.
+  void c.shutdown()
   await cluster.advance(1_500)
+  t.ok(views > 0)
   t.same(ends, ['1000 CLUSTER_NODE_DOWN not-sent', '1400 CLUSTER_NODE_DOWN not-sent'])
   t.same(
     a.system.deadLetters().map(({ reason }) => reason),
@@ -186,8 +192,10 @@ void test('a node that ends leaves nobody waiting for a link', async (t) => {
   const [a] = (await startAll(cluster, ['a', 'b'], lines, { drainMs: 0 })) as [ClusterNode]
   await unlink(cluster, a, 'b')
   const asked = a.ref(Log, 'b', '/user/log').ask({ type: 'where' })
+  const fromMs = cluster.platform.clock.monotonicMs()
   const report = a.shutdown()
   t.match(await cluster.outcome(asked), { error: { code: 'CLUSTER_NODE_DOWN' } })
+  t.ok(cluster.platform.clock.monotonicMs() - fromMs < 1_000, 'before its time is up')
   t.match(await cluster.result(report), { hung: [], failed: [] })
   cluster.network.release('b')
 })

@@ -566,3 +566,27 @@ void test('options out of range are refused by name', (t) => {
   for (const [options, message] of bad) t.throws(() => makeCore(2, options), message)
   t.end()
 })
+
+void test('a ping that was lost for want of a link accuses nobody: the link that was made for it is an answer', (t) => {
+  const core = makeCore(8, { probesNext: false })
+  const accused: BedEffect[] = []
+  for (
+    let dueMs = core.nextDeadlineMs();
+    dueMs !== undefined && dueMs < 60_000;
+    dueMs = core.nextDeadlineMs()
+  ) {
+    for (const effect of core.step({ type: 'tick' }, dueMs)) {
+      if (effect.type === 'member-suspected') accused.push(effect)
+      if (effect.type !== 'send' || effect.message.type !== 'ping') continue
+      const peer = factsOf(effect.to)
+      accused.push(
+        ...core
+          .step({ type: 'linked', peer, phase: 'alive' }, dueMs)
+          .filter(({ type }) => type === 'member-suspected'),
+      )
+    }
+  }
+  t.same(accused, [])
+  t.equal(core.awareness(), 0)
+  t.end()
+})

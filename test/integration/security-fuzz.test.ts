@@ -85,7 +85,7 @@ void test(
   async (t) => {
     const scene = await fuzzScene(t)
     const { cluster } = scene
-    const counts = await feed(t, nodeTarget(corpus, seededRandom(`${seed} node`), scene), 20_000, 4)
+    const counts = await feed(t, nodeTarget(corpus, seededRandom(`${seed} node`), scene), 20_000, 8)
     t.ok((counts.get('CLUSTER_BAD_FRAME') ?? 0) > 500)
     t.equal(counts.get('CLUSTER_FRAME_HANDLER_FAILED'), undefined, 'nothing in the node threw')
     await cluster.advance(60_000)

@@ -22,13 +22,7 @@ export interface NodeProcess {
 /** Options that are plain data, since they go through argv. */
 export type PlainNodeOptions = Pick<
   NodeOptions,
-  | 'name'
-  | 'listen'
-  | 'seeds'
-  | 'secret'
-  | 'cluster'
-  | 'membership'
-  | 'handshakeTimeoutMs'
+  'name' | 'listen' | 'seeds' | 'secret' | 'cluster' | 'membership' | 'handshakeTimeoutMs'
 >
 
 /** Starts a node process; it is killed when the test ends. Resolves when it is up, or could not start. */

@@ -21,8 +21,8 @@ export const settleTags = [
   'frame-truncated',
 ] as const
 
-/** How long a node may keep two links to one peer: its wait for its own dial, or the silence after which it gives one up. */
-const doubleMsMax = 2_500 + 500
+/** How long a node may keep two control links to one peer: its wait for the other one's choice, which was on its way. */
+const doubleMsMax = 5_000 + 500
 /** How long it takes at most until all have found each other, once nothing stands in the way. */
 export const formedWithinMs = 20_000
 

@@ -3,7 +3,9 @@
  * it joins the living, or it founds a cluster together with those it has met. Pure; one core for one life of a node.
  *
  * What is promised. A *founding group* is what a node that founds has met: itself and the `joining` members that it can
- * reach. A node founds only with a group of at least `expect`, and only while it knows of nobody who is `alive`.
+ * reach. A node founds only with a group of at least `expect`, and only while it knows of nobody who is `alive`. It joins
+ * the living when it is linked with all of them and none is doubted: those that can be reached may be the side of a split
+ * that loses, and whoever came to them would act on.
  *
  * 1. `expect` is more than half of all nodes that ever start: any two founding groups share a node, whatever is delayed,
  *    lost or started when. Two clusters that know nothing of each other cannot come to be while such a node lives.
@@ -100,7 +102,7 @@ export interface BootstrapStatus {
   readonly expect: number
   /** Who would be in the founding group now, the node itself among them. Sorted. */
   readonly met: readonly string[]
-  /** Members that are alive and that this node waits for: it has no link with them, or none of them can be reached. Sorted. */
+  /** Members that are alive and that this node waits for: it has no link with them, or they are doubted. Sorted. */
   readonly unmet: readonly string[]
   readonly seeds: readonly BootstrapSeed[]
 }
@@ -224,7 +226,8 @@ export class BootstrapCore implements Core<BootstrapInput, BootstrapEffect, Boot
     if (living.length > 0) {
       this.#group = ''
       this.#enoughSinceMs = undefined
-      // When none of them can be reached it waits on: whether they are dead is not for somebody who starts to say.
+      // While one of them is doubted it waits: whether that one is dead is not for somebody who starts to say, and these here
+      // may be the side of a split that loses.
       return this.#unmet().length === 0
         ? this.#become('joined', living.map(({ name }) => name).sort(compareText))
         : []
@@ -283,9 +286,8 @@ export class BootstrapCore implements Core<BootstrapInput, BootstrapEffect, Boot
   }
 
   #unmet(): readonly string[] {
-    const living = this.#living()
-    const reachable = living.filter(({ isReachable }) => isReachable)
-    return (reachable.length === 0 ? living : reachable.filter(({ isLinked }) => !isLinked))
+    return this.#living()
+      .filter(({ isReachable, isLinked }) => !isReachable || !isLinked)
       .map(({ name }) => name)
       .sort(compareText)
   }
@@ -299,7 +301,7 @@ export class BootstrapCore implements Core<BootstrapInput, BootstrapEffect, Boot
     const living = this.#living().length
     const seeds = this.#seedsText()
     if (living > 0) {
-      return `waiting for a link with ${this.#unmet().join(', ')}, of ${living} members that are alive; ${seeds}`
+      return `waiting for a link with ${this.#unmet().join(', ')}, of ${living} members that are alive, or for their end; ${seeds}`
     }
     const missing = this.#expect - met.length
     if (missing > 0) {

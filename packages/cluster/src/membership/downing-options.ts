@@ -117,9 +117,9 @@ export interface CheckedDowningOptions {
  * `detectWithinMs` is the right side. Lan, 5 members: 4 + 5.8 s, less drift 9.6 s. What has to be seen to:
  *
  * 1. *The losers notice in time.* SWIM asks one member a period, and Lifeguard slows a node whose probes fail, up to eight
- *    times: a node cut off alone would take minutes to suspect half of 100 members. So `suspected` should be set for
- *    every member that owes an answer (asked directly or as a relay, silent for a period), and a node whose probe and all
- *    of whose relays were silent should ask everybody once. Then `detectMs` is a few periods, whatever n is.
+ *    times: a node cut off alone would take minutes to suspect half of 100 members. So `suspected` is set for
+ *    every member that owes an answer (asked directly or as a relay, silent for a period), and a node whose probe failed
+ *    while a relay was silent asks everybody at once (silence.ts). Then `detectMs` is a few periods, whatever n is.
  * 2. *Gossip takes less than* stableAfterMs *and less than* marginMs within a side: its members know the same.
  * 3. *A node that stood still* does not act on waking before it has heard from members and `isInDoubt()` is false.
  * 4. *Nobody turns `alive`* while its view has somebody suspected or unreachable, nor before all have seen it `joining`.

@@ -187,7 +187,9 @@ export class PeerSession implements LaneKeeper {
 
   /** Whether that lane has a link of its own, or was given something to send. */
   hasLane(name: LaneName): boolean {
-    return this.#lanes.some((lane) => lane.name === name && (lane.link !== undefined || lane.waitingBytes > 0))
+    return this.#lanes.some(
+      (lane) => lane.name === name && (lane.link !== undefined || lane.waitingBytes > 0),
+    )
   }
 
   status(): SessionStatus {
