@@ -5,7 +5,12 @@ import { test } from 'tap'
 import Type from 'typebox'
 import { virtualCluster, type StartOptions, type VirtualCluster } from '../support/virtual-cluster.ts'
 
-const Log = protocol('log', { line: tell({ n: Type.Integer() }), where: ask(Type.String()) })
+const Log = protocol('log', {
+  line: tell({ n: Type.Integer() }),
+  where: ask(Type.String()),
+  say: ask({ text: Type.String() }, Type.Integer()),
+  hear: tell({ text: Type.String() }),
+})
 
 /** Writes down what an entity was told, by its key, or else its node. */
 const log = (node: string, lines: string[]) =>
@@ -15,6 +20,8 @@ const log = (node: string, lines: string[]) =>
       lines.push(`${ctx.key ?? node} asked`)
       return node
     },
+    say: ({ text }) => text.length,
+    hear: ({ text }) => void lines.push(`${ctx.key ?? node} heard ${text.length}`),
   }))
 
 async function startAll(
@@ -122,6 +129,26 @@ void test('a thousand messages wait for one member; more are refused at once', a
     lines,
     Array.from({ length: 1_000 }, (_, n) => `b ${n}`),
   )
+})
+
+void test('what waits is bounded in bytes too, and what no link would take is refused at once', async (t) => {
+  const limits = { frameBytesMax: 4_096, outboundBytesMax: 65_536 }
+  await using cluster = virtualCluster(limits)
+  const lines: string[] = []
+  const [a] = (await startAll(cluster, ['a', 'b'], lines)) as [ClusterNode]
+  await unlink(cluster, a, 'b')
+  const ref = a.ref(Log, 'b', '/user/log')
+  const text = 'x'.repeat(3_000)
+  const { clock } = cluster.platform
+  const fromMs = clock.monotonicMs()
+  t.match(await cluster.outcome(ref.ask({ type: 'say', text: text + text })), {
+    error: { code: 'RUNTIME_INVALID_MESSAGE' },
+  })
+  t.equal(clock.monotonicMs(), fromMs)
+  const taken = Array.from({ length: 40 }, () => ref.tell({ type: 'hear', text }))
+  t.equal(taken.lastIndexOf(true), 21, 'the last of them may go over the bound')
+  cluster.network.release('b')
+  await cluster.until(() => lines.length === 22)
 })
 
 void test('who gives up while the message waits is not served', async (t) => {

@@ -249,7 +249,7 @@ void test('S10.2 lanes: a full lane refuses its own messages only, and room() wa
   t.equal(pair.a.system.deadLetters().filter(({ reason }) => reason === 'link-full').length > 0, true)
 })
 
-void test('SessionLane: who sends as fast as room() allows lets the loop come by, once for each MiB', async (t) => {
+void test('SessionLane: who sends as fast as room() allows lets the loop come by', async (t) => {
   await using pair = await sessionPair()
   worker(pair.b, [])
   const ref = pair.a.ref(Work, '/user/w')
@@ -269,7 +269,7 @@ void test('SessionLane: who sends as fast as room() allows lets the loop come by
     await ref.room()
   }
   isOver = true
-  t.ok(turns >= 7, `${turns} turns of the loop for 8 MiB that the link took at once`)
+  t.ok(turns >= 20, `${turns} turns of the loop for 8 MiB that the link took at once`)
   t.equal(refused, 0)
   t.equal(pair.a.system.kernel.waiters, 0)
 })

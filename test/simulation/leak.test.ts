@@ -53,7 +53,8 @@ for (const [call, leak] of leaks) {
 
 void test('on a node of a cluster too; outside of the simulation the same calls pass', async (t) => {
   const peeker = actor(Peeker, () => ({ peek: () => Math.random() }))
-  const result = await simulate({ seed: 1, nodes: 2, node: () => ({ actors: [peeker] }) }, async (world) => {
+  const options = { seed: 1, nodes: 2, faults: false, node: () => ({ actors: [peeker] }) } as const
+  const result = await simulate(options, async (world) => {
     world.node('b').node.system.spawn('spy', peeker)
     const spy = world.node('a').node.ref(Peeker, 'b', '/user/spy')
     await spy.ask({ type: 'peek' }).catch(() => undefined)

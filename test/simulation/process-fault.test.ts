@@ -105,7 +105,7 @@ void test('any disk may be the one that breaks its promise, and only those that 
   // Two choices each time, the disk and the bit: the last of five, the first, the last of the two that are left.
   const choices = [
     { stream: 'fault/store-flip', index: 0, value: 4 },
-    { stream: 'fault/store-flip', index: 4, value: 1 },
+    { stream: 'fault/store-flip', index: 6, value: 1 },
   ]
   const result = await simulate(
     {

@@ -11,7 +11,6 @@ import { foreignMachine, strangerAddress } from './stranger.ts'
 import { formedWithinMs } from './strangers.ts'
 
 export const incarnationTags = [
-  'stale-refused',
   'came-back-with-an-older-clock',
   'self-removed',
   'replaced',
@@ -129,8 +128,5 @@ function tellTags(world: World, watch: MemberWatch): void {
     if (event === 'down') world.sometimes(reason === 'replaced' ? 'replaced' : 'found-down')
     if (event === 'recovered') world.sometimes('recovered')
     if (event === 'left') world.sometimes('left')
-  }
-  for (const { node } of world.up()) {
-    if ((node.status().refused['CLUSTER_STALE_INCARNATION'] ?? 0) > 0) world.sometimes('stale-refused')
   }
 }

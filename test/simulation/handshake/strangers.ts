@@ -57,10 +57,10 @@ export async function strangers(world: World, tap: LinkTap, secret: string | und
   if (world.chance(0.3, 'swarm/first')) {
     world.sometimes('stranger-came-first')
   } else {
-    await world.start()
+    await startAll(world)
   }
   const stranger = await startStranger(world, tap, life, kind, secret)
-  await world.start()
+  await startAll(world)
   const pestering = pester(world, stranger, life, 12)
   for (let i = 0; i < 10; i++) {
     await world.sleep(200 + world.choose(12, 'scenario/wait') * 200)
@@ -101,6 +101,11 @@ export async function strangers(world: World, tap: LinkTap, secret: string | und
   if (tap.ends.some((end) => end.isDialled && end.peer === machine.name)) {
     world.sometimes('stranger-dialled-by-member')
   }
+}
+
+/** Some may die before they listen. */
+async function startAll(world: World): Promise<void> {
+  await Promise.allSettled(world.nodes.map((node) => node.start()))
 }
 
 /** Refusals that the members have counted. */

@@ -37,7 +37,8 @@ async function storm(world: World, pulses: PulseWatch): Promise<void> {
   const watch = new MemberWatch(world)
   pulses.begin(world, watch)
   world.startFaults()
-  await world.start()
+  // Some die before they listen.
+  await Promise.allSettled(world.nodes.map((node) => node.start()))
   for (let i = 0; i < 16; i++) {
     await world.sleep(300 + world.choose(12, 'scenario/wait') * 500)
     const from = world.anyUp()

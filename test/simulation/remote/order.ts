@@ -24,15 +24,7 @@ const ownOfSource = {
 
 export const orderTags: readonly string[] = [
   ...frameTags,
-  ...[
-    'reconnected',
-    'rejoined',
-    'down silent',
-    'down refused',
-    'down unreachable',
-    'down replaced',
-    'member-left',
-  ],
+  ...['reconnected', 'rejoined', 'down unreachable', 'down replaced', 'member-left'],
   ...[
     'stream-over-two-epochs',
     'suffix-lost',
@@ -48,6 +40,8 @@ interface Sent {
   readonly epoch: SeenEpoch | undefined
   isAccepted: boolean
   isHandled: boolean
+  /** It arrived where no such actor lived yet, and that was said. */
+  isWithoutActor: boolean
 }
 
 interface Stream {
@@ -64,6 +58,15 @@ class OrderLedger {
   /** The newest life that a receiver has heard of, by receiver and sender. */
   readonly #newest = new Map<string, Life>()
 
+  constructor() {
+    this.witness.onDeadLetter = ({ reason, message }) => {
+      const { stream, n } = message as { readonly stream?: number; readonly n?: number }
+      const sent = stream === undefined || n === undefined ? undefined : this.streams[stream]?.sent[n]
+      // A node that has begun a new life is there before its actors are.
+      if (sent !== undefined && reason === 'not-found') sent.isWithoutActor = true
+    }
+  }
+
   stream(source: Life, to: string): number {
     return this.streams.push({ source, to, sent: [], last: new Map() }) - 1
   }
@@ -77,6 +80,7 @@ class OrderLedger {
       epoch: this.witness.epochOf(boot, stream.to),
       isAccepted: true,
       isHandled: false,
+      isWithoutActor: false,
     }
     const n = stream.sent.push(sent) - 1
     sent.isAccepted = send(n)
@@ -113,7 +117,7 @@ class OrderLedger {
       const sent = stream.sent[missing] as Sent
       if (epoch === undefined || sent.epoch === undefined || !isSameEpoch(sent.epoch, epoch)) return
       // An ask that was given up need not come.
-      if (sent.isTell && sent.isAccepted) {
+      if (sent.isTell && sent.isAccepted && !sent.isWithoutActor) {
         this.witness.broken(
           'no-gap',
           `${what} came, but message ${missing}, sent before it over the same link, did not`,

@@ -126,7 +126,8 @@ async function owner(world: World): Promise<void> {
   const watch = new MemberWatch(world)
   new RingWatch(world)
   world.startFaults()
-  await world.start()
+  // Some die before they listen.
+  await Promise.allSettled(world.nodes.map((node) => node.start()))
   await world.sleep(15_000 + world.choose(8, 'scenario/length') * 2_000)
   world.heal()
   await watch.untilEqual('views-equal-after-heal', formedWithinMs)

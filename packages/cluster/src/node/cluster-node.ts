@@ -237,6 +237,8 @@ class ClusterNodeImpl implements ClusterNode {
     this.#hub = new RemoteHub({
       kernel,
       registry: this.#registry,
+      frameBytesMax: options.frameBytesMax ?? nodeDefaults.frameBytesMax,
+      outboundBytesMax: options.outboundBytesMax ?? nodeDefaults.outboundBytesMax,
       memberStatus: (name) => this.#memberStatus(name),
       localRef: (path, uid, protocol) => this.#localRef(path, uid, protocol),
       entityRef: (name, key, protocol) => this.#region.ref(protocol, name, key),

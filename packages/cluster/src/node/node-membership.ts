@@ -51,6 +51,7 @@ export class NodeMembership {
   #core: MembershipCore | undefined
   #leaseOwner: string | undefined
   #isRenewing = false
+  #isDraining = false
   #isClosed = false
 
   constructor(host: NodeMembershipHost) {
@@ -79,6 +80,7 @@ export class NodeMembership {
   }
 
   step(input: MembershipInput): void {
+    if (input.type === 'drain') this.#isDraining = true
     this.#shell?.step(input)
   }
 
@@ -120,7 +122,10 @@ export class NodeMembership {
     this.#host.renew(by, reason).then(
       () => {
         this.#isRenewing = false
-        if (!this.#isClosed) this.#beginLife(required)
+        if (this.#isClosed) return
+        // Who leaves begins no other life: it would join once more, only to leave.
+        if (this.#isDraining) this.#host.useView(makeView([]))
+        else this.#beginLife(required)
       },
       (error: unknown) => this.#log.error({ err: error as ActorError }, 'there is no next life of this node'),
     )

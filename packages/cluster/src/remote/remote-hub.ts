@@ -4,6 +4,7 @@
  */
 import { ActorError, type Protocol, type RoomOptions } from '@understudy/runtime'
 import type { EndReason, Envelope, Kernel, Ref, WatchRecord } from '@understudy/runtime/internal'
+import type { Unsendable } from '../wire/unsendable.ts'
 import type { Recipient } from '../wire/wire-protocol.ts'
 import { NodeDown } from './cluster-error.ts'
 import { GoneRef } from './gone-ref.ts'
@@ -26,6 +27,10 @@ interface RemoteWatch {
 export interface RemoteHubOptions {
   readonly kernel: Kernel
   readonly registry: WireRegistry
+  /** Of the sessions: what waits for one is bounded as they are. @default 1_048_576 */
+  readonly frameBytesMax?: number | undefined
+  /** @default 16_777_216 */
+  readonly outboundBytesMax?: number | undefined
   /** How the membership sees a node; `undefined`: never heard of. */
   readonly memberStatus: (
     node: string,
@@ -61,6 +66,8 @@ export class RemoteHub {
     this.#options = options
     this.#linkWait = new LinkWait({
       kernel: options.kernel,
+      frameBytesMax: options.frameBytesMax,
+      bytesMax: options.outboundBytesMax ?? 16_777_216,
       refuse: (node, target, envelope) => refuseUnlinked(this, node, target, envelope),
     })
   }
@@ -78,10 +85,16 @@ export class RemoteHub {
 
   /**
    * Keeps a message for a member that takes part and has no link now, until there is one, at most for `linkWaitMs`; then it
-   * is sent once more. False: nobody makes such a link, or too many wait already.
+   * is sent once more. `false`: nobody makes such a link, or too much waits already.
    */
-  waitForLink(node: string, incarnation: number | undefined, target: Ref, envelope: Envelope): boolean {
-    return this.#mayBeLinked(node, incarnation) && this.#linkWait.add(node, target, envelope)
+  waitForLink(
+    node: string,
+    incarnation: number | undefined,
+    recipient: Recipient,
+    target: Ref,
+    envelope: Envelope,
+  ): boolean | Unsendable {
+    return this.#mayBeLinked(node, incarnation) && this.#linkWait.add(node, recipient, target, envelope)
   }
 
   /** Messages may belong elsewhere from now on, or to nobody: what waits for a link is sent again. */

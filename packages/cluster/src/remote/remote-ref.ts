@@ -102,7 +102,9 @@ export function sendTo(
 ): boolean {
   const { call, message, sender } = envelope
   if (session === undefined || session.isClosed) {
-    return hub.waitForLink(node, incarnation, target, envelope) || refuseUnlinked(hub, node, target, envelope)
+    const waits = hub.waitForLink(node, incarnation, recipient, target, envelope)
+    if (typeof waits === 'object') return refuseUnsendable(hub, target, envelope, waits)
+    return waits || refuseUnlinked(hub, node, target, envelope)
   }
   const wire = wireProtocolOf(target.protocol)
   let problem: Unsendable | Refused | undefined
@@ -127,16 +129,16 @@ export function sendTo(
     const details = { node, type: message.type, why: problem }
     return refuse(target, envelope, 'link-full', new LinkFull(text, details))
   }
-  const mend =
-    problem.reason === 'too-large' ? '; send less at a time, or raise frameBytesMax on all nodes' : ''
-  const text = `Cannot send "${message.type}" to ${target.path}: the message ${problem.problem}${mend}`
-  if (call === null) hub.kernel.log.error({ path: target.path, type: message.type }, text)
-  return refuse(
-    target,
-    envelope,
-    'invalid',
-    new InvalidMessage(text, { path: target.path, type: message.type }),
-  )
+  return refuseUnsendable(hub, target, envelope, problem)
+}
+
+function refuseUnsendable(hub: RemoteHub, target: Ref, envelope: Envelope, unsendable: Unsendable): false {
+  const { reason, problem } = unsendable
+  const { type } = envelope.message
+  const mend = reason === 'too-large' ? '; send less at a time, or raise frameBytesMax on all nodes' : ''
+  const text = `Cannot send "${type}" to ${target.path}: the message ${problem}${mend}`
+  if (envelope.call === null) hub.kernel.log.error({ path: target.path, type }, text)
+  return refuse(target, envelope, 'invalid', new InvalidMessage(text, { path: target.path, type }))
 }
 
 /** There is no link to its node, and none is waited for: the envelope is a dead letter. */

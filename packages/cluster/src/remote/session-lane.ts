@@ -37,10 +37,12 @@ const flushEnvelopes = 512
 const flushBytes = 65_536
 /**
  * After so many bytes whoever asks for room waits until the loop has come by. A link may take all that it is given at
- * once, and `await ref.room()` would then be a loop of microtasks: no other lane, and no timer, would have its turn. 1 MiB
- * is 1 to 3 ms of work for this process, and as much for the peer's (bench: lanes).
+ * once, and `await ref.room()` would then be a loop of microtasks: no other lane, and no timer, would have its turn. This
+ * is less than a millisecond's work (bench: lanes).
  */
-const loopBytes = 1_048_576
+const loopBytes = 262_144
+/** What a link holds: enough for the network until the loop comes by again, and little to be behind. */
+const linkBytes = 1_048_576
 /** Fewer asks than this are not worth a frame before the end of the turn. */
 const flushAsksLeast = 24
 
@@ -69,7 +71,7 @@ export interface LaneKeeper {
 
 /** What a link of a session should hold at most, so that no lane keeps the others waiting. Bytes. */
 export function linkBytesMax(frameBytesMax: number, outboundBytesMax: number): number {
-  return Math.max(frameBytesMax, Math.min(outboundBytesMax, loopBytes))
+  return Math.max(frameBytesMax, Math.min(outboundBytesMax, linkBytes))
 }
 
 export class SessionLane implements AskCarrier {

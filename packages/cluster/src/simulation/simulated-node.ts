@@ -69,13 +69,15 @@ export class SimulatedNode implements FaultTarget {
     return this.isUp && this.#process?.isBlocked !== true
   }
 
-  /** Starts a node here, unless one runs. Resolves when it listens. */
+  /** Starts a node here, unless one runs. Resolves when it listens. @throws {ProcessKilled} (as a rejection) if it dies before */
   start(): Promise<ClusterNode> {
     if (this.#process?.isAlive === true && this.#starting !== undefined) return this.#starting
     const life = this.machine.start()
     this.#process = life
     this.#node = undefined
-    const starting = this.#boot(life).then((node) => {
+    // Of a process that dies before it listens no promise ever settles.
+    const dead = died(life).then(() => Promise.reject(new ProcessKilled(this.name)))
+    const starting = Promise.race([this.#boot(life), dead]).then((node) => {
       if (this.#process === life) this.#node = node
       this.#simulation.state(this.name, 'started')
       return node
