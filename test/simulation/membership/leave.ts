@@ -118,7 +118,8 @@ async function rolling(world: World): Promise<void> {
     for (const { by, event, name, reason } of watch.told.slice(from)) {
       world.check(
         'who-leaves-has-left',
-        !['down', 'self-removed', 'unreachable', 'suspected'].includes(event),
+        // It may be back before its good-bye has come.
+        !['down', 'self-removed', 'unreachable', 'suspected'].includes(event) || reason === 'replaced',
         `"${by}" says ${event} of "${name}" (${reason}), when "${place.name}" left in good order`,
       )
     }

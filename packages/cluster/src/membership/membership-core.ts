@@ -385,10 +385,16 @@ export class MembershipCore implements Membership {
         const { reason, by = this.#self.name } = effect
         this.#isTableStale = true
         const code = reason === 'replaced' ? 'CLUSTER_MEMBER_REPLACED' : 'CLUSTER_MEMBER_SILENT'
+        // It was back before its good-bye had come: it left, others have said so.
+        const hasLeft = reason === 'replaced' && this.#leavers.get(name) === incarnation
+        this.#leavers.delete(name)
         this.#stepLinks({ type: 'ended', name, incarnation, code })
         this.#phases.delete(name)
-        this.#leavers.delete(name)
-        this.#effects.push({ type: 'member-down', name, incarnation, reason, by })
+        this.#effects.push(
+          hasLeft
+            ? { type: 'member-left', name, incarnation }
+            : { type: 'member-down', name, incarnation, reason, by },
+        )
         return
       }
       case 'member-left': {
