@@ -54,7 +54,7 @@ async function storm(world: World, pulses: PulseWatch): Promise<void> {
   }
   world.heal()
   const tookMs = await watch.untilEqual('views-equal-after-heal', 120_000)
-  if (tookMs > 2_000) world.sometimes('took-long-to-agree')
+  if (tookMs > 1_000) world.sometimes('took-long-to-agree')
   const from = watch.told.length
   pulses.send()
   await world.sleep(10_000)
