@@ -18,7 +18,7 @@ const chances = [0, 0, 0.002, 0.02]
 
 export const viewsTags: readonly string[] = [
   ...['one-sees-the-other-only', 'took-long-to-agree', 'given-up-and-came-back', 'recovered', 'left'],
-  ...['down: unreachable', 'down: replaced', 'unreachable', 'suspected'],
+  ...['down: unreachable', 'down: replaced', 'down: indirectly-connected', 'unreachable', 'suspected'],
 ]
 
 export function runViews(input: RunInput): Promise<RunResult> {

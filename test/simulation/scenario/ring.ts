@@ -321,6 +321,7 @@ export const ringScenarios: readonly Scenario[] = [
       'counters by key, asked while nodes die and views differ: each answers from the owner that its asker sees',
     sometimes: [
       ...['entity-in-two-places', 'ended RUNTIME_ASK_TIMEOUT', 'ended CLUSTER_NODE_DOWN', 'ended killed'],
+      'ended RUNTIME_ACTOR_STOPPED',
       'frame-corrupted',
     ],
     faults: entityFaults,

@@ -104,13 +104,16 @@ export async function shutdownUnderLoad(world: SystemWorld): Promise<void> {
   const sinceMs = world.now()
   const bySignal = world.chance(0.4, 'signal')
   let secondMs = Infinity
+  // Ended, and on its way out with the code of the first signal: a second one meets nobody any more.
+  let hasEnded = false
+  void system.terminated.then(() => (hasEnded = true))
   if (bySignal) {
     world.sometimes('by-signal')
     process.signal('SIGTERM')
     if (world.chance(0.3, 'second-signal')) {
       await world.sleep(world.choose(50, 'second-signal-after'))
       secondMs = world.now()
-      if (process.isAlive) {
+      if (process.isAlive && !hasEnded) {
         world.sometimes('second-signal')
         process.signal('SIGINT')
         world.check(
