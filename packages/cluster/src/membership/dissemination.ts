@@ -2,7 +2,7 @@
  * News on its way: what a node still has to pass on, and how often. Records ride on every message (SWIM's piggyback), a
  * bounded number at a time, those that were passed on least first (pitfall M9).
  */
-import type { MemberRecord } from './member-table.ts'
+import { isFinal, type MemberRecord } from './member-table.ts'
 import { recordBytes } from './swim-message.ts'
 
 /** How often one node passes a record on, with `n` members: mult * ceil(log10(n + 1)). */
@@ -11,8 +11,9 @@ export function retransmitLimit(mult: number, n: number): number {
 }
 
 /**
- * The records to pass on, at most one for each name: a newer one takes the place of the older. `take` costs as much as it
- * gives, and O(distinct counts), at most the retransmit limit.
+ * The records to pass on, at most one for each name: a newer one takes the place of the older. Only the end of a life stays
+ * beside a life of the same name at another address: who did not hear of the end could not take that for its successor.
+ * `take` costs as much as it gives, and O(distinct counts), at most the retransmit limit.
  */
 export class DisseminationQueue {
   /** By the times that they were passed on; in each the one that came there first in front. */
@@ -25,15 +26,22 @@ export class DisseminationQueue {
 
   /** To be passed on from the beginning; what was there of the same name is dropped. */
   add(record: MemberRecord): void {
-    this.drop(record.name)
-    this.#put(record, 0)
+    const dropped = this.drop(record.name)
+    this.#put(record.name, record, 0)
+    if (dropped !== undefined && isFinal(dropped.kind) && dropped.address !== record.address) {
+      this.#put(`${dropped.name} ${dropped.address}`, dropped, 0)
+    }
   }
 
-  drop(name: string): void {
+  /** Returns what was there. */
+  drop(name: string): MemberRecord | undefined {
     const level = this.#levelOf.get(name)
-    if (level === undefined) return
-    this.#levels[level]?.delete(name)
+    if (level === undefined) return undefined
+    const records = this.#levels[level]
+    const record = records?.get(name)
+    records?.delete(name)
     this.#levelOf.delete(name)
+    return record
   }
 
   /**
@@ -44,11 +52,11 @@ export class DisseminationQueue {
     if (this.#levelOf.size === 0) return
     let bytes = 0
     const mustCount = into.length
-    let moved: { readonly record: MemberRecord; readonly level: number }[] | undefined
+    let moved: { readonly key: string; readonly record: MemberRecord; readonly level: number }[] | undefined
     scan: for (let level = 0; level < this.#levels.length; level++) {
       const records = this.#levels[level]
       if (records === undefined || records.size === 0) continue
-      for (const record of records.values()) {
+      for (const [key, record] of records) {
         if (into.length >= recordsMax) break scan
         // What a message must carry may be in the queue as well, by another accuser.
         if (mustCount > 0 && isAmong(record.name, into, mustCount)) continue
@@ -58,21 +66,21 @@ export class DisseminationQueue {
         bytes += size
         into.push(record)
         moved ??= []
-        moved.push({ record, level })
+        moved.push({ key, record, level })
       }
     }
     if (moved === undefined) return
-    for (const { record, level } of moved) {
-      this.#levels[level]?.delete(record.name)
-      if (level + 1 < limit) this.#put(record, level + 1)
-      else this.#levelOf.delete(record.name)
+    for (const { key, record, level } of moved) {
+      this.#levels[level]?.delete(key)
+      if (level + 1 < limit) this.#put(key, record, level + 1)
+      else this.#levelOf.delete(key)
     }
   }
 
-  #put(record: MemberRecord, level: number): void {
+  #put(key: string, record: MemberRecord, level: number): void {
     while (this.#levels.length <= level) this.#levels.push(new Map())
-    this.#levels[level]?.set(record.name, record)
-    this.#levelOf.set(record.name, level)
+    this.#levels[level]?.set(key, record)
+    this.#levelOf.set(key, level)
   }
 }
 

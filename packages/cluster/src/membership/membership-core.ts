@@ -30,6 +30,25 @@ interface UsedLink {
   readonly epoch: number
 }
 
+/** Why a life ended that had the name of another one. */
+export const nameConflictReason = 'name-conflict'
+
+/**
+ * Which of two lives of one name goes, when clusters merge that each have one (pitfall M7): both come to the same answer.
+ * The lower incarnation, because those who know only it can then take the higher one; but never one that owns places for
+ * one that does not. The first of each pair is this node's own.
+ */
+function mustYield({
+  addresses,
+  incarnations,
+  phases,
+}: SwimEffect & { readonly type: 'name-conflict' }): boolean {
+  const isJoining = phases.map((phase) => phase === 'joining')
+  if (isJoining[0] !== isJoining[1]) return isJoining[0] === true
+  if (incarnations[0] !== incarnations[1]) return incarnations[0] < incarnations[1]
+  return addresses[0] < addresses[1]
+}
+
 /** See `Membership` for inputs, effects and their order. A step that changes the table costs O(members). */
 export class MembershipCore implements Membership {
   readonly #self: MemberFacts
@@ -411,10 +430,20 @@ export class MembershipCore implements Membership {
         return
       case 'name-conflict':
         this.#effects.push({ type: 'name-conflict', name: effect.name, addresses: effect.addresses })
+        if (effect.name === this.#self.name && mustYield(effect)) this.#yield(effect.addresses[1])
         return
       default:
         effect satisfies never
     }
+  }
+
+  /** Another life has our name: this one says good-bye, so that those who know only it can take the other. */
+  #yield(address: NodeAddress): void {
+    if (this.#phase !== 'running') return
+    this.#leave()
+    // The phase is over, but not as a leave is: another life follows.
+    this.#isRemoved = true
+    this.#effects.push({ type: 'self-removed', by: address, reason: nameConflictReason })
   }
 
   /** What a member now says of itself: told once for each phase, whether it is doubted or not. */

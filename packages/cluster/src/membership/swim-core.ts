@@ -93,6 +93,7 @@ export type SwimEffect =
       readonly name: string
       readonly addresses: readonly [NodeAddress, NodeAddress]
       readonly incarnations: readonly [number, number]
+      readonly phases: readonly [MemberPhase, MemberPhase]
     }
 
 /** Plain data for people, the CLI and tests. Times are those of `nowMs`. */
@@ -756,6 +757,7 @@ export class SwimCore implements Core<SwimInput, SwimEffect, SwimStatus> {
       name: kept.name,
       addresses: [kept.address, other.address],
       incarnations: [kept.incarnation, other.incarnation],
+      phases: [kept.phase, other.phase],
     })
     if (kept !== this.#table.self.record) this.#tell(kept.name, [other])
   }

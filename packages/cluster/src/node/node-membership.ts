@@ -2,12 +2,12 @@
  * The membership of a node at work: runs its core, carries out what it says, feeds it what discovery finds, and begins
  * another life when one is over.
  */
-import type { ActorError, EventStream, Logger, Metrics } from '@understudy/runtime'
+import type { ActorError, EventStream, Logger, Metrics, Timer } from '@understudy/runtime'
 import { CoreShell, type InternalSystem, type Kernel } from '@understudy/runtime/internal'
 import { majorityOf } from '../membership/bootstrap-core.ts'
 import type { Discovery } from '../membership/discovery.ts'
 import type { DowningLease } from '../membership/downing-lease.ts'
-import { MembershipCore } from '../membership/membership-core.ts'
+import { MembershipCore, nameConflictReason } from '../membership/membership-core.ts'
 import type { MembershipOptions } from '../membership/membership-options.ts'
 import type { MembershipEffect, MembershipInput, MembershipStatus } from '../membership/membership.ts'
 import { makeView, ownsPlaces, type Member, type View } from '../membership/view.ts'
@@ -16,6 +16,9 @@ import type { NodeAddress } from '../transport/address.ts'
 import { tellFact, type ClusterEvents, type FactSink } from './cluster-event.ts'
 import { Standing } from './standing.ts'
 import type { PeerLinks } from './peer-links.ts'
+
+/** Between a life that ended because of its name and the next one: enough for a few rounds of gossip and dials. */
+const nameConflictPauseMs = 10_000
 
 export interface NodeMembershipHost {
   readonly system: InternalSystem
@@ -51,6 +54,7 @@ export class NodeMembership {
   #core: MembershipCore | undefined
   #leaseOwner: string | undefined
   #isRenewing = false
+  #pause: Timer | undefined
   #isDraining = false
   #isClosed = false
 
@@ -80,7 +84,10 @@ export class NodeMembership {
   }
 
   step(input: MembershipInput): void {
-    if (input.type === 'drain') this.#isDraining = true
+    if (input.type === 'drain') {
+      this.#isDraining = true
+      if (this.#pause !== undefined) this.#next(undefined)
+    }
     this.#shell?.step(input)
   }
 
@@ -104,6 +111,7 @@ export class NodeMembership {
 
   close(): void {
     this.#isClosed = true
+    this.#pause?.cancel()
     this.#shell?.close()
     for (const search of this.#searches.splice(0)) search[Symbol.dispose]()
     this.#releaseLease()
@@ -116,16 +124,16 @@ export class NodeMembership {
     this.#shell?.close()
     this.standing.hold(`this life was given up by ${by}: ${reason}`)
     const required = this.#required()
+    const { clock } = this.#kernel
     const { incarnation } = { incarnation: this.#kernel.nodeIncarnation }
     this.#host.events.emit('self-removed', { by, reason, incarnation })
     this.#releaseLease()
     this.#host.renew(by, reason).then(
       () => {
-        this.#isRenewing = false
-        if (this.#isClosed) return
-        // Who leaves begins no other life: it would join once more, only to leave.
-        if (this.#isDraining) this.#host.useView(makeView([]))
-        else this.#beginLife(required)
+        if (reason !== nameConflictReason) this.#next(required)
+        // So that whoever knew only this node's last life hears of the one that has the name, and turns the next one away.
+        else
+          this.#pause = clock.setTimer(clock.monotonicMs() + nameConflictPauseMs, () => this.#next(required))
       },
       (error: unknown) => this.#log.error({ err: error as ActorError }, 'there is no next life of this node'),
     )
@@ -137,6 +145,16 @@ export class NodeMembership {
       .members.filter(({ status }) => ownsPlaces(status))
       .map(({ name }) => name)
     return names.length <= 1 ? undefined : majorityOf(names)
+  }
+
+  #next(required: MembershipOptions['required']): void {
+    this.#pause?.cancel()
+    this.#pause = undefined
+    this.#isRenewing = false
+    if (this.#isClosed) return
+    // Who leaves begins no other life: it would join once more, only to leave.
+    if (this.#isDraining) this.#host.useView(makeView([]))
+    else this.#beginLife(required)
   }
 
   #beginLife(required: MembershipOptions['required']): void {
