@@ -169,6 +169,24 @@ void test('a node that is shut down while it is held ends in time, though nobody
   cluster.network.release('b')
 })
 
+void test('a node that was given up and cannot store the number of its next life ends, rather than live on as nobody', async (t) => {
+  await using cluster = virtualCluster()
+  const a = await cluster.start('a', { seeds: three })
+  const b = await cluster.start('b', { seeds: three })
+  const c = await cluster.start('c', { seeds: three, data: 'disk-c' })
+  await cluster.result(Promise.all([a, b, c].map((node) => node.whenMembers(3))))
+  const before = c.incarnation
+  cluster.breakDisk('disk-c')
+  cluster.network.hold('c')
+  await cluster.until(() => a.members().length === 2 && b.members().length === 2)
+  await cluster.until(() => cluster.platform.exits.length > 0)
+  t.same(cluster.platform.exits, [1])
+  t.match(await cluster.result(c.shutdown()), { clean: true, hung: [], failed: [] })
+  t.ok(c.incarnation > before)
+  t.ok(cluster.logOf('c').some(({ message }) => message.includes('could not be stored')))
+  cluster.network.release('c')
+})
+
 void test('two nodes of one name that meet when their clusters do: both are told, and so is who let them meet', async (t) => {
   await using cluster = virtualCluster()
   const a = await cluster.start('a')

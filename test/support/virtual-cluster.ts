@@ -9,7 +9,7 @@ import {
   type NodeOptions,
   type Transport,
 } from '@understudy/cluster'
-import { memoryStore, type Clock, type Logger } from '@understudy/runtime'
+import { memoryStore, StoreError, type Clock, type Logger, type Store } from '@understudy/runtime'
 import { virtualPlatform, type LoggedLine, type VirtualPlatform } from '@understudy/runtime/testkit'
 
 export interface VirtualCluster extends AsyncDisposable {
@@ -38,6 +38,8 @@ export interface VirtualCluster extends AsyncDisposable {
   readonly freeze: (node: ClusterNode) => () => void
   /** The codes with which the links of the node ended, in order, those of its earlier lives too. */
   readonly ends: (name: string) => readonly string[]
+  /** From now on nothing can be written to that directory (`data`) any more. */
+  readonly breakDisk: (directory: string) => void
   /** What a node logged, all its lives together. */
   readonly logOf: (name: string) => readonly LoggedLine[]
   /** What all shutdowns at the end reported as hung or failed. */
@@ -67,6 +69,7 @@ export function virtualCluster(options: Partial<NodeOptions> = {}): VirtualClust
   })
   /** Of all nodes, so that who starts again with the same `data` finds what its earlier life has left. */
   const disk = memoryStore()
+  const broken = new Set<string>()
   const nodes = new Map<ClusterNode, Life>()
   const ends = new Map<string, string[]>()
   const logs = new Map<string, LoggedLine[]>()
@@ -102,7 +105,7 @@ export function virtualCluster(options: Partial<NodeOptions> = {}): VirtualClust
         ...platform,
         clock: nodeClock,
         log: keepingLogger(lines),
-        openStore: async (directory) => disk.scope(directory),
+        openStore: async (directory) => breakable(disk.scope(directory), () => broken.has(directory)),
       },
       transport: rest.transport ?? mortal(network.transport(name, linkLimits), life),
     })
@@ -181,6 +184,7 @@ export function virtualCluster(options: Partial<NodeOptions> = {}): VirtualClust
       }
     },
     ends: (name) => ends.get(name) ?? [],
+    breakDisk: (directory) => void broken.add(directory),
     logOf: (name) => logs.get(name) ?? [],
     stop,
     [Symbol.asyncDispose]: stop,
@@ -309,5 +313,16 @@ function keepingLogger(lines: LoggedLine[], bound: Readonly<Record<string, unkno
     fatal: write('fatal'),
     child: (fields) => keepingLogger(lines, { ...bound, ...fields }),
     isLevelEnabled: () => true,
+  }
+}
+
+function breakable(store: Store, isBroken: () => boolean): Store {
+  return {
+    ...store,
+    write: async (batch) => {
+      if (isBroken())
+        throw new StoreError('RUNTIME_STORE_FAILED', 'Cannot write to the store: the disk is broken')
+      return store.write(batch)
+    },
   }
 }

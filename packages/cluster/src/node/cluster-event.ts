@@ -22,6 +22,9 @@ export interface ClusterEvents {
   /** It did not answer anybody for the whole time of a suspicion. Downing decides what becomes of it. */
   'member-unreachable': { readonly name: string; readonly incarnation: number }
   'member-recovered': { readonly name: string; readonly incarnation: number }
+  /** The link to a member broke; another one may be made at once. A hint for whoever waits for it, long before its silence
+   * proves anything. */
+  'link-lost': { readonly name: string }
   /** It drains: it owns no places any more. */
   'member-leaving': { readonly name: string; readonly incarnation: number }
   'member-down': {

@@ -76,6 +76,8 @@ export interface ClusterNode extends AsyncDisposable {
   readonly incarnation: number
   /** Where others dial it: `advertise`, or where it listens, with the port that was chosen. */
   readonly address: string
+  /** Where its state is kept: `data` of its options, so that what runs on the node can keep its own beside it. */
+  readonly data: 'memory' | (string & {})
   readonly system: ActorSystem
   readonly events: EventStream<ClusterEvents>
   /** The members as this node sees them now, itself included, sorted by name. */
@@ -166,6 +168,7 @@ interface Waiter {
 
 class ClusterNodeImpl implements ClusterNode {
   readonly name: string
+  readonly data: string
   readonly system: InternalSystem
   readonly events: EventStream<ClusterEvents>
   readonly #options: NodeOptions
@@ -203,6 +206,7 @@ class ClusterNodeImpl implements ClusterNode {
   ) {
     const { kernel } = system
     this.name = options.name
+    this.data = options.data ?? 'memory'
     this.system = system
     this.#options = options
     this.#checked = checked
@@ -509,9 +513,7 @@ class ClusterNodeImpl implements ClusterNode {
     const { log, platform } = this.#kernel
     if (this.#options.onRemoved === 'exit') {
       log.fatal({ node: this.name, by, reason }, `node "${this.name}" was given up by ${by}, and ends`)
-      await this.shutdown(`this node was given up by ${by}: ${reason}`)
-      platform.host.exit(1)
-      throw new ActorError('RUNTIME_STOPPED', `Node "${this.name}" has ended: "onRemoved" is "exit"`)
+      return this.#end(`this node was given up by ${by}: ${reason}`, '"onRemoved" is "exit"')
     }
     this.#hub.reset()
     this.#region.restart()
@@ -523,7 +525,26 @@ class ClusterNodeImpl implements ClusterNode {
       { node: this.name, by, reason, incarnation: this.#incarnation },
       `node "${this.name}" was given up by ${by} (${reason}): it ends its actors and rejoins as incarnation ${this.#incarnation}`,
     )
-    await storeIncarnation(this.#store, this.#incarnation)
+    try {
+      await storeIncarnation(this.#store, this.#incarnation)
+    } catch (error) {
+      // Without the number on disk it could come back as a life that others have seen: no life at all is better.
+      log.fatal(
+        { node: this.name, err: error },
+        `node "${this.name}" ends: the number of its next life could not be stored`,
+      )
+      return this.#end(
+        'the number of its next life could not be stored',
+        'its store failed; mend the disk and start it again',
+      )
+    }
+  }
+
+  /** The whole node, and its process with exit code 1. */
+  async #end(reason: string, why: string): Promise<never> {
+    await this.shutdown(reason)
+    this.#kernel.platform.host.exit(1)
+    throw new ActorError('RUNTIME_STOPPED', `Node "${this.name}" has ended: ${why}`)
   }
 
   // ---- Links ---------------------------------------------------------------------------------------------------

@@ -226,6 +226,7 @@ export class NodeMembership {
         const session = hub.session(effect.name)
         hub.lost(effect.name)
         session?.close(`the link to node "${effect.name}" was lost`)
+        this.#host.events.emit('link-lost', { name: effect.name })
         return
       }
       case 'member-down':
