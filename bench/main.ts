@@ -10,6 +10,7 @@ import { runBenchmarks } from './harness/runner.ts'
 import { renderOverview, renderRows, type TableOptions } from './harness/table.ts'
 import { benchLanes } from './lanes.ts'
 import { benchMembership } from './membership.ts'
+import { benchRaft } from './raft.ts'
 import { benchSimulation } from './simulation.ts'
 import { LIMIT_NAME, SYSTEMS } from './systems/registry.ts'
 
@@ -21,6 +22,7 @@ async function main(args: readonly string[]): Promise<number> {
   if (args[0] === 'membership') return benchMembership(args.slice(1))
   if (args[0] === 'sim') return benchSimulation(args.slice(1))
   if (args[0] === 'lanes') return benchLanes(args.slice(1))
+  if (args[0] === 'raft') return benchRaft(args.slice(1))
   let options: BenchOptions
   try {
     options = parseBenchOptions(args, SYSTEM_NAMES)

@@ -14,7 +14,7 @@ const rules = (
   'S7.1 S8.1 S8.2 S9.1 S10.1 S10.2 S10.3 S11.1 S11.2 S13.1 S17.1'
 ).split(' ')
 
-const codePattern = /\b(?:RUNTIME|CLUSTER)_[A-Z0-9_]+\b/g
+const codePattern = /\b(?:RUNTIME|CLUSTER|PROTOCOLS|KV)_[A-Z0-9_]+\b/g
 const packages = sourcesBelow('packages').filter((file) => /^packages\/[\w-]+\/src\//.test(file.path))
 const tests = sourcesBelow('test').filter((file) => !file.path.startsWith('test/architecture/'))
 
@@ -151,11 +151,11 @@ function errorCodes(files: readonly SourceFile[]): readonly string[] {
 function codesIn(file: SourceFile): readonly string[] {
   return file.strings
     .map((literal) => literal.value)
-    .filter((value) => /^(?:RUNTIME|CLUSTER)_[A-Z0-9_]+$/.test(value))
+    .filter((value) => /^(?:RUNTIME|CLUSTER|PROTOCOLS|KV)_[A-Z0-9_]+$/.test(value))
 }
 
 function headings(markdown: string): readonly string[] {
-  return [...markdown.matchAll(/^#{2,4} +`?((?:RUNTIME|CLUSTER)_[A-Z0-9_]+)`?/gm)].map(
+  return [...markdown.matchAll(/^#{2,4} +`?((?:RUNTIME|CLUSTER|PROTOCOLS|KV)_[A-Z0-9_]+)`?/gm)].map(
     (match) => match[1] ?? '',
   )
 }

@@ -54,7 +54,9 @@ const homes: Readonly<Record<string, string>> = {
   'node:http': 'packages/cluster/src/transport/server.ts',
   'node:https': 'packages/cluster/src/transport/server.ts',
   'cbor-x': 'packages/runtime/src/codec/',
+  'classic-level': 'packages/runtime/src/platform/level-store.ts',
   pino: 'packages/runtime/src/platform/log.ts',
+  'sorted-btree': 'packages/protocols/src/kv/ordered-keys.ts',
   ajv: 'packages/runtime/src/validation/',
 }
 /** Stands in front of the machine in simulations: the one file outside of the platform that takes Node's hooks. */

@@ -118,12 +118,15 @@ export {
   type Files,
   type NodeFilesOptions,
 } from './platform/files.ts'
+export { fileStore, fileStoreDefaults, type FileStoreOptions } from './platform/level-store.ts'
 export { pinoLogger, silentLogger, wrapPino, type Logger, type LogLevel } from './platform/log.ts'
 export { memoryStore, type MemoryStoreOptions } from './platform/memory-store.ts'
 export { nodePlatform, type NodePlatformOptions } from './platform/node-platform.ts'
 export type { Clock, Host, Platform, Random, Scheduler, Timer } from './platform/platform.ts'
 export { seededRandom } from './platform/random.ts'
+export { backupStore, type BackupOptions, type BackupProgress } from './platform/store-backup.ts'
 export { StoreError, type StoreErrorCode } from './platform/store-error.ts'
+export { storeId, storeIdKey } from './platform/store-id.ts'
 export type { Store, StoreChange, StoreEntry, StoreRange } from './platform/store.ts'
 export { pool, poolSizeMax, type PoolOptions, type PoolStrategy } from './routing/pool.ts'
 export { reliableConsumer } from './routing/reliable-consumer.ts'

@@ -45,11 +45,16 @@ class MemoryTable {
   readonly #bytesMax: number
   #bytes = 0
   #version: Version = { entries: [], readers: 0 }
-  #failed = false
+  #failure: StoreError | undefined
+  readonly failed: Promise<StoreError>
+  #tellFailed: (error: StoreError) => void = () => undefined
   isClosed = false
 
   constructor(bytesMax: number) {
     this.#bytesMax = bytesMax
+    this.failed = new Promise((resolve) => {
+      this.#tellFailed = resolve
+    })
   }
 
   get(key: string): Uint8Array | undefined {
@@ -64,10 +69,11 @@ class MemoryTable {
   }
 
   apply(changes: ReadonlyMap<string, Uint8Array | undefined>): void {
-    if (this.#failed) {
+    if (this.#failure !== undefined) {
       throw new StoreError(
         'RUNTIME_STORE_FAILED',
         'Cannot write to the store: an earlier write failed; open it again',
+        { cause: this.#failure },
       )
     }
     let bytes = this.#bytes
@@ -77,13 +83,14 @@ class MemoryTable {
       if (value !== undefined) bytes += sizeOf(key, value)
     }
     if (bytes > this.#bytesMax && bytes > this.#bytes) {
-      this.#failed = true
-      throw new StoreError(
+      this.#failure = new StoreError(
         'RUNTIME_STORE_FULL',
         `Cannot write ${changes.size} changes to the memory store: it would hold ${bytes} bytes, ` +
           `its bytesMax is ${this.#bytesMax}`,
         { details: { bytes, bytesMax: this.#bytesMax } },
       )
+      this.#tellFailed(this.#failure)
+      throw this.#failure
     }
     if (this.#version.readers > 0) this.#version = { entries: this.#version.entries.slice(), readers: 0 }
     const entries = this.#version.entries
@@ -99,6 +106,7 @@ class MemoryTable {
 
 /** The table, or the part of it whose keys begin with `#prefix`. */
 class MemoryView implements Store {
+  readonly failed: Promise<StoreError>
   readonly #table: MemoryTable
   readonly #prefix: string
   readonly #parent: MemoryView | undefined
@@ -106,6 +114,7 @@ class MemoryView implements Store {
 
   constructor(table: MemoryTable, prefix: string, parent?: MemoryView) {
     this.#table = table
+    this.failed = table.failed
     this.#prefix = prefix
     this.#parent = parent
   }

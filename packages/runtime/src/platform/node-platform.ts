@@ -6,11 +6,11 @@ import { hostname } from 'node:os'
 import { nodeDns } from './dns.ts'
 import { afterTurn, fifoRunQueue } from './fifo-run-queue.ts'
 import { nodeFiles } from './files.ts'
+import { fileStore } from './level-store.ts'
 import { pinoLogger } from './log.ts'
 import type { Logger, LogLevel } from './log.ts'
 import type { Clock, Host, Platform, Timer } from './platform.ts'
 import { seededRandom } from './random.ts'
-import { StoreError } from './store-error.ts'
 import type { Store } from './store.ts'
 import { listenUnhandled } from './unhandled.ts'
 
@@ -24,7 +24,7 @@ export interface NodePlatformOptions {
   readonly seed?: number | string | undefined
   /** Name of this host in log lines and handshakes. @default the operating system's host name */
   readonly name?: string | undefined
-  /** Opens stores. @default rejects with `RUNTIME_STORE_UNAVAILABLE` */
+  /** Opens stores. @default `fileStore(directory)` */
   readonly openStore?: ((directory: string) => Promise<Store>) | undefined
 }
 
@@ -52,7 +52,7 @@ export function nodePlatform(options: NodePlatformOptions = {}): Platform {
     random: seededRandom(options.seed ?? randomBytes(16).toString('hex')),
     secureBytes: (count) => randomFillSync(new Uint8Array(count)),
     scheduler: { makeRunQueue: fifoRunQueue, afterTurn, afterLoop },
-    openStore: options.openStore ?? refuseStore,
+    openStore: options.openStore ?? ((directory) => fileStore(directory)),
     files: nodeFiles(),
     dns: nodeDns(),
     log: options.log ?? pinoLogger({ level: levelFromEnvironment(process.env['UNDERSTUDY_LOG']) }),
@@ -134,17 +134,6 @@ function nodeHost(name: string): Host {
     name,
     processId: process.pid,
   }
-}
-
-function refuseStore(directory: string): Promise<Store> {
-  return Promise.reject(
-    new StoreError(
-      'RUNTIME_STORE_UNAVAILABLE',
-      `Cannot open a store in "${directory}": this platform has no durable store; ` +
-        'use memoryStore(), or give nodePlatform({ openStore }) one',
-      { details: { directory } },
-    ),
-  )
 }
 
 function levelFromEnvironment(value: string | undefined): LogLevel | 'silent' | undefined {

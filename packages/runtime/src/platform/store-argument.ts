@@ -1,17 +1,8 @@
 /** What every store does with what it is given, before it does anything of its own; and the order of its entries. */
 import type { StoreChange, StoreEntry, StoreRange } from './store.ts'
 
-/**
- * The changes of a batch by whole key; `undefined` deletes. A later change to a key wins. Values are copied: the caller
- * may use its buffers again at once.
- *
- * @throws {TypeError} for what is no change, naming what is wrong with it
- */
-export function changesByKey(
-  batch: readonly StoreChange[],
-  prefix: string,
-): ReadonlyMap<string, Uint8Array | undefined> {
-  const changes = new Map<string, Uint8Array | undefined>()
+/** @throws {TypeError} for what is no change, naming what is wrong with it */
+export function checkChanges(batch: readonly StoreChange[]): void {
   for (const change of batch) {
     if (typeof change.key !== 'string') {
       throw new TypeError(`Cannot write to the store: a key must be a string, got ${typeof change.key}`)
@@ -20,16 +11,30 @@ export function changesByKey(
       if (!(change.value instanceof Uint8Array)) {
         throw new TypeError(`Cannot write "${change.key}" to the store: the value must be a Uint8Array`)
       }
-      // Not `slice`: that of a Buffer shares its bytes.
-      changes.set(prefix + change.key, new Uint8Array(change.value))
-    } else if (change.type === 'delete') {
-      changes.set(prefix + change.key, undefined)
-    } else {
+    } else if (change.type !== 'delete') {
       const { type } = change as { readonly type: unknown }
       throw new TypeError(
         `Cannot write to the store: a change is "put" or "delete", got ${JSON.stringify(type)}`,
       )
     }
+  }
+}
+
+/**
+ * The changes of a batch by whole key; `undefined` deletes. A later change to a key wins. Values are copied: the caller
+ * may use its buffers again at once.
+ *
+ * @throws {TypeError} for what is no change
+ */
+export function changesByKey(
+  batch: readonly StoreChange[],
+  prefix: string,
+): ReadonlyMap<string, Uint8Array | undefined> {
+  checkChanges(batch)
+  const changes = new Map<string, Uint8Array | undefined>()
+  for (const change of batch) {
+    // Not `slice`: that of a Buffer shares its bytes.
+    changes.set(prefix + change.key, change.type === 'put' ? new Uint8Array(change.value) : undefined)
   }
   return changes
 }

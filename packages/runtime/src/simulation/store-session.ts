@@ -21,6 +21,9 @@ interface PendingBatch {
 export class StoreSession {
   readonly life: SimulatedProcess
   readonly directory: DiskDirectory
+  /** Resolves with what closed it for writing. */
+  readonly failed: Promise<StoreError>
+  #tellFailed: (error: StoreError) => void = () => undefined
   readonly #controls: DiskControls
   readonly #pending: PendingBatch[] = []
   /** The first so many of `#pending` are in the fsync under way. */
@@ -35,6 +38,9 @@ export class StoreSession {
     this.directory = directory
     this.#controls = controls
     directory.holder = life
+    this.failed = new Promise((resolve) => {
+      this.#tellFailed = resolve
+    })
     life.onKill(() => this.#crash())
   }
 
@@ -164,6 +170,7 @@ export class StoreSession {
     this.#failure = failure
     first.settle(failure)
     for (const { settle } of [...behind, ...this.#pending.splice(0)]) settle(this.#refusal(failure))
+    this.#tellFailed(failure)
   }
 
   /**

@@ -2,6 +2,7 @@
 import { boundsOf, changesByKey, checkScope, rangeLimit } from '../platform/store-argument.ts'
 import { StoreError } from '../platform/store-error.ts'
 import type { Store, StoreChange, StoreEntry, StoreRange } from '../platform/store.ts'
+import type { DiskEntry } from './disk-directory.ts'
 import { never, type StoreSession } from './store-session.ts'
 
 /** Entries that a walk fetches at once: between two fetches others have their turn. */
@@ -9,6 +10,7 @@ const pageEntries = 16
 
 /** Keeps the contract of `Store`. In a dead process nothing that it promised ever settles. */
 export class StoreView implements Store {
+  readonly failed: Promise<StoreError>
   readonly #session: StoreSession
   readonly #prefix: string
   readonly #parent: StoreView | undefined
@@ -16,6 +18,7 @@ export class StoreView implements Store {
 
   constructor(session: StoreSession, prefix = '', parent?: StoreView) {
     this.#session = session
+    this.failed = session.failed
     this.#prefix = prefix
     this.#parent = parent
   }
@@ -61,18 +64,32 @@ export class StoreView implements Store {
       const { entries } = version
       const skip = this.#prefix.length
       const { from, to } = boundsOf(entries, this.#prefix, range)
-      const count = Math.min(to - from, limit)
-      for (let i = 0; i < count; i++) {
+      let left = limit
+      for (let i = 0; i < to - from && left > 0; i++) {
         if (i > 0 && i % pageEntries === 0) await session.read(what, () => undefined)
         const entry = entries[range.reverse === true ? to - 1 - i : from + i]
         if (entry === undefined) return
-        const { key, value } = session.verify(entry)
-        yield { key: key.slice(skip), value }
+        const key = entry.key.slice(skip)
+        if (!this.#isWhole(entry, key, range)) continue
+        left -= 1
+        yield { key, value: entry.value }
         this.#assertOpen('read')
         if (!session.life.isAlive) await never()
       }
     } finally {
       version.readers -= 1
+    }
+  }
+
+  /** Whether the entry is what was written. One that is not ends the walk, unless somebody wants to hear of it. */
+  #isWhole(entry: DiskEntry, key: string, { onCorrupt }: StoreRange): boolean {
+    try {
+      this.#session.verify(entry)
+      return true
+    } catch (error) {
+      if (onCorrupt === undefined || !(error instanceof StoreError)) throw error
+      onCorrupt(key, error)
+      return false
     }
   }
 

@@ -1,17 +1,25 @@
 /**
  * The contract of `Store` as tests. Run it against every implementation, and against each decorator around one.
  */
+import type { StoreError } from '../platform/store-error.ts'
 import type { Store, StoreEntry, StoreRange } from '../platform/store.ts'
 import type { ContractTest, DeclareTest } from './contract-test.ts'
 
 export interface StoreContractOptions {
   /** A store of its own and empty for each test; the suite closes it. */
   readonly open: () => Promise<Store>
+  /**
+   * Damages the value at rest under `key`, and gives the store to go on with: the same, or another on the same data. A store
+   * whose values cannot be damaged has none; then what the contract says of damage is not tested.
+   */
+  readonly damage?: ((store: Store, key: string) => Promise<Store>) | undefined
+  /** Makes the store fail, with a write or without one, and gives the failure. Without it failures are not tested. */
+  readonly fail?: ((store: Store) => Promise<StoreError>) | undefined
 }
 
 /** Declares the tests of the contract with `test`. Their names begin with `Store`. */
 export function storeContract(test: DeclareTest, options: StoreContractOptions): void {
-  const withStore = (name: string, run: (t: ContractTest, store: Store) => Promise<void>): void => {
+  const withStore: WithStore = (name, run) => {
     void test(name, async (own) => {
       const store = await options.open()
       try {
@@ -25,6 +33,8 @@ export function storeContract(test: DeclareTest, options: StoreContractOptions):
   ranges(withStore)
   scopes(withStore)
   closing(withStore)
+  if (options.damage !== undefined) damaged(withStore, options.damage)
+  if (options.fail !== undefined) failing(withStore, options.fail)
 }
 
 type WithStore = (name: string, run: (t: ContractTest, store: Store) => Promise<void>) => void
@@ -105,6 +115,20 @@ function readAndWrite(withStore: WithStore): void {
 function ranges(withStore: WithStore): void {
   withStore('Store range gives the entries by key in code unit order', async (t, store) => {
     const keys = ['b', 'a', 'a/b', 'a!', 'B', '10', '9', 'é', '\uffff', '\ud83d\ude00', '']
+    // Also where one more byte begins, and surrogates that stand alone, which UTF-8 has no bytes for.
+    keys.push(
+      '\0',
+      'a\0',
+      '\x7f',
+      '\x80',
+      '\u07ff',
+      '\u0800',
+      '\ud7ff',
+      '\ud800',
+      '\udbff',
+      '\udc00x',
+      '\ue000',
+    )
     await store.write(keys.map((key) => put(key, key)))
     t.same(
       (await entries(store)).map((entry) => entry.key),
@@ -212,6 +236,16 @@ function closing(withStore: WithStore): void {
     await t.rejects(scope.get('a'), closed, 'a scope of it')
   })
 
+  withStore('Store close lets the writes under way end first', async (t, store) => {
+    const settled: string[] = []
+    const writes = ['a', 'b', 'c'].map((key) => store.write([put(key, '1')]).then(() => settled.push(key)))
+    const closing_ = store.close().then(() => settled.push('closed'))
+    const late = store.write([put('d', '1')])
+    await t.rejects(late, closed, 'one that comes after it')
+    await Promise.all([...writes, closing_])
+    t.same(settled, ['a', 'b', 'c', 'closed'], 'in their order')
+  })
+
   withStore('Store close twice is harmless', async (t, store) => {
     await Promise.all([store.close(), store.close()])
     await store.close()
@@ -226,6 +260,105 @@ function closing(withStore: WithStore): void {
     t.same(await texts(store), ['s/a=1'], 'the store is open')
     t.same(await texts(store.scope('s')), ['a=1'], 'and so is another scope of that prefix')
   })
+}
+
+function damaged(withStore: WithStore, damage: NonNullable<StoreContractOptions['damage']>): void {
+  const corrupt = { code: 'RUNTIME_STORE_CORRUPT' }
+
+  /** `a` to `e` in the scope `s`, of which `c` is damaged. */
+  const withDamage = (
+    name: string,
+    run: (t: ContractTest, scope: Store, store: Store) => Promise<void>,
+  ): void =>
+    withStore(name, async (t, whole) => {
+      await whole.scope('s').write(['a', 'b', 'c', 'd', 'e'].map((key) => put(key, `value of ${key}`)))
+      const store = await damage(whole, 's/c')
+      try {
+        await run(t, store.scope('s'), store)
+      } finally {
+        await store.close()
+      }
+    })
+
+  withDamage(
+    'Store get rejects at a damaged value, which is not absent, and reads the others',
+    async (t, scope) => {
+      await t.rejects(scope.get('c'), corrupt, 'the damaged one')
+      const error = await scope.get('c').catch((thrown: unknown) => thrown as StoreError)
+      t.equal((error as StoreError).details['key'], 's/c', 'named by its whole key')
+      t.equal(text(await scope.get('b')), 'value of b', 'the one before it')
+      t.equal(text(await scope.get('d')), 'value of d', 'the one after it')
+    },
+  )
+
+  withDamage(
+    'Store range gives what stands before a damaged value, then rejects',
+    async (t, scope, store) => {
+      for (const [from, range, wanted] of [
+        [scope, {}, 'a b'],
+        [scope, { reverse: true }, 'e d'],
+        [store, {}, 's/a s/b'],
+      ] as const) {
+        const keys: string[] = []
+        const walk = async (): Promise<void> => {
+          for await (const { key } of from.range(range)) keys.push(key)
+        }
+        await t.rejects(walk(), corrupt, 'it rejects')
+        t.equal(keys.join(' '), wanted, 'after these')
+      }
+      t.same(await texts(scope, { limit: 2 }), ['a=value of a', 'b=value of b'], 'unless it ends before')
+    },
+  )
+
+  withDamage(
+    'Store range with onCorrupt tells of a damaged value in its place and goes on',
+    async (t, scope) => {
+      const walk = async (range: StoreRange): Promise<string> => {
+        const seen: string[] = []
+        const onCorrupt = (key: string, error: StoreError): void => void seen.push(`${key} ${error.code}`)
+        for await (const { key } of scope.range({ ...range, onCorrupt })) seen.push(key)
+        return seen.join(', ')
+      }
+      t.equal(await walk({}), 'a, b, c RUNTIME_STORE_CORRUPT, d, e', 'all')
+      t.equal(await walk({ reverse: true }), 'e, d, c RUNTIME_STORE_CORRUPT, b, a', 'backwards')
+      t.equal(await walk({ from: 'b', limit: 2 }), 'b, c RUNTIME_STORE_CORRUPT, d', 'it does not count')
+      t.equal(await walk({ to: 'c' }), 'a, b', 'only within the range')
+    },
+  )
+
+  withDamage('Store write of a damaged key mends it', async (t, scope) => {
+    await scope.write([put('c', 'new')])
+    t.equal(text(await scope.get('c')), 'new', 'written again')
+    t.equal((await texts(scope)).length, 5, 'walked again')
+  })
+}
+
+function failing(withStore: WithStore, fail: NonNullable<StoreContractOptions['fail']>): void {
+  withStore(
+    'Store that has failed refuses all writes, tells its owner, and still closes',
+    async (t, store) => {
+      await store.write([put('a', '1')])
+      t.equal(
+        await Promise.race([store.failed, Promise.resolve('pending')]),
+        'pending',
+        'a healthy one has not',
+      )
+      const failure = await fail(store)
+      t.ok(['RUNTIME_STORE_FULL', 'RUNTIME_STORE_FAILED'].includes(failure.code), failure.code)
+      const later = [store.write([put('b', '1')]), store.scope('s').write([put('c', '1')])]
+      for (const write of later) {
+        const error = await write.then(
+          () => undefined,
+          (thrown: unknown) => thrown as StoreError,
+        )
+        t.equal(error?.code, 'RUNTIME_STORE_FAILED', 'a later write')
+        t.equal(error?.cause, failure, 'names the first failure')
+      }
+      t.equal(await store.failed, failure, 'whoever does not write hears it too')
+      t.equal(await store.scope('s').failed, failure, 'through a scope as well')
+      t.equal(text(await store.get('a')), '1', 'reading goes on')
+    },
+  )
 }
 
 function put(

@@ -1,0 +1,287 @@
+/**
+ * `npm run bench -- raft`: the key-value store beside etcd and beside a bare replicated log, three processes each on loopback,
+ * with their clients in processes of their own, all durable, under one directory. The full run writes bench/raft.svg.
+ */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { availableParallelism, cpus, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { BareCluster } from './raft/bare-cluster.ts'
+import { ClientHandle } from './raft/client-handle.ts'
+import type { SystemName } from './raft/client-process.ts'
+import type { EtcdClientKind } from './raft/etcd-client.ts'
+import { EtcdCluster, findEtcd } from './raft/etcd-cluster.ts'
+import { probeDisk } from './raft/disk-probe.ts'
+import { measureFailover, type FailoverRow } from './raft/failover.ts'
+import { measureGroups, type GroupRow, type IdleRow } from './raft/group-rows.ts'
+import type { FailoverCluster, LoadCluster } from './raft/load-cluster.ts'
+import { groupCounts, IDLE_GROUPS, plottedPoints, promisedPoints } from './raft/load-points.ts'
+import { runRounds, type LoadRow, type LoadSystem } from './raft/load-rounds.ts'
+import { OwnCluster } from './raft/own-cluster.ts'
+import { raftPanels } from './raft/raft-panels.ts'
+import { drawPanels } from './raft/raft-plot.ts'
+import { failoverTable, groupTable, latencyTable, rateTable } from './raft/raft-table.ts'
+
+const systemNames: readonly SystemName[] = ['understudy', 'etcd', 'bare']
+const parts = ['load', 'failover', 'groups'] as const
+const plot = new URL('../raft.svg', import.meta.url)
+
+const full = {
+  rounds: 5,
+  runMs: 2_000,
+  kills: 20,
+  etcdKills: 10,
+  settleMs: 15_000,
+  idleMs: 20_000,
+  groupRounds: 3,
+}
+const quick = {
+  rounds: 3,
+  runMs: 700,
+  kills: 5,
+  etcdKills: 2,
+  settleMs: 8_000,
+  idleMs: 5_000,
+  groupRounds: 0,
+}
+
+const help = `npm run bench -- raft [options]
+
+  --quick                   in two minutes: fewer rounds, kills and points; nothing is plotted
+  --systems NAME,...        of ${systemNames.join(', ')}
+  --parts NAME,...          of ${parts.join(', ')}
+  --rounds N                of the load
+  --etcd-client lean|http2  how etcd's client calls; lean takes least from what it measures. Default lean
+  --dir DIRECTORY           where data lies while it runs; default the system's directory for temporary files
+  --cpu-prof DIRECTORY      writes V8 profiles of this project's processes; the figures are then worse
+  --json FILE               writes all rows
+`
+
+interface Options {
+  readonly systems: readonly SystemName[]
+  readonly parts: readonly string[]
+  readonly isQuick: boolean
+  readonly times: typeof full
+  readonly etcdClient: EtcdClientKind
+  readonly directory: string
+  readonly execArgv: readonly string[]
+  readonly json: string | undefined
+}
+
+interface Rows {
+  load: readonly LoadRow[]
+  failover: FailoverRow[]
+  idle: IdleRow[]
+  groups: GroupRow[]
+}
+
+/** Exit code 1 when a system broke, 2 for a wrong command line; a promise that is missed reads `BELOW` and is no error. */
+export async function benchRaft(args: readonly string[]): Promise<number> {
+  let options: Options | 'help'
+  try {
+    options = parse(args)
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n\n${help}`)
+    return 2
+  }
+  if (options === 'help') {
+    process.stdout.write(help)
+    return 0
+  }
+  const directory = await mkdtemp(join(options.directory, 'understudy-bench-raft-'))
+  try {
+    return await run(options, directory)
+  } finally {
+    await rm(directory, { recursive: true, force: true })
+  }
+}
+
+function parse(args: readonly string[]): Options | 'help' {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      quick: { type: 'boolean' },
+      help: { type: 'boolean' },
+      systems: { type: 'string' },
+      parts: { type: 'string' },
+      rounds: { type: 'string' },
+      'etcd-client': { type: 'string' },
+      dir: { type: 'string' },
+      'cpu-prof': { type: 'string' },
+      json: { type: 'string' },
+    },
+  })
+  if (values.help === true) return 'help'
+  const isQuick = values.quick ?? false
+  const times = isQuick ? quick : full
+  const rounds = Number(values.rounds ?? times.rounds)
+  if (!(Number.isInteger(rounds) && rounds >= 1 && rounds <= 101))
+    throw new RangeError(`--rounds "${values.rounds}": give a whole number from 1 to 101`)
+  const etcdClient = values['etcd-client'] ?? 'lean'
+  if (etcdClient !== 'lean' && etcdClient !== 'http2')
+    throw new RangeError(`--etcd-client "${etcdClient}": give lean or http2`)
+  const profiles = values['cpu-prof']
+  return {
+    systems: chosen('--systems', values.systems, systemNames),
+    parts: chosen('--parts', values.parts, parts),
+    isQuick,
+    times: { ...times, rounds },
+    etcdClient,
+    directory: values.dir ?? tmpdir(),
+    execArgv: profiles === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profiles}`],
+    json: values.json,
+  }
+}
+
+function chosen<Name extends string>(
+  option: string,
+  text: string | undefined,
+  known: readonly Name[],
+): readonly Name[] {
+  const wanted = text?.split(',') ?? known
+  const unknown = wanted.find((name) => !known.some((other) => other === name))
+  if (unknown !== undefined) throw new RangeError(`${option} "${unknown}": give some of ${known.join(', ')}`)
+  return known.filter((name) => wanted.includes(name))
+}
+
+async function run(options: Options, directory: string): Promise<number> {
+  const startMs = performance.now()
+  const progress = (line: string): void => {
+    process.stderr.write(`${((performance.now() - startMs) / 1_000).toFixed(0).padStart(4)} s  ${line}\n`)
+  }
+  const etcd = findEtcd()
+  const systems = options.systems.filter((name) => name !== 'etcd' || 'version' in etcd)
+  if ('missing' in etcd && options.systems.includes('etcd'))
+    process.stdout.write(`etcd is left out: ${etcd.missing}\n`)
+  const etcdWords = 'version' in etcd ? `etcd ${etcd.version}, client ${options.etcdClient}; ` : ''
+  process.stdout.write(
+    `Node ${process.versions.node}, ${availableParallelism()} x ${cpus()[0]?.model.trim() ?? process.arch}; ${etcdWords}` +
+      `${options.isQuick ? 'quick run; ' : ''}${options.times.rounds} rounds of ${options.times.runMs / 1_000} s: ` +
+      `median (least-most); an append of 8 KiB with its fsync: ${(await probeDisk(directory)).toFixed(3)} ms\n\n`,
+  )
+  const rows: Rows = { load: [], failover: [], idle: [], groups: [] }
+  let broken = 0
+  const part = async (name: (typeof parts)[number], work: () => Promise<void>): Promise<void> => {
+    if (!options.parts.includes(name)) return
+    try {
+      await work()
+    } catch (error) {
+      broken++
+      process.stderr.write(
+        `${name} broke: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
+      )
+    }
+  }
+  await part('load', () => load(systems, options, directory, rows, progress))
+  await part('failover', () => failover(systems, options, directory, rows, progress))
+  if (systems.includes('understudy')) await part('groups', () => groups(options, directory, rows, progress))
+  if (options.json !== undefined) await writeFile(options.json, `${JSON.stringify(rows, undefined, 2)}\n`)
+  if (!options.isQuick && broken === 0 && options.parts.length === parts.length) {
+    await writeFile(
+      plot,
+      drawPanels('The key-value store beside etcd and a bare replicated log', raftPanels(rows)),
+    )
+    progress(`wrote ${fileURLToPath(plot)}`)
+  }
+  return broken === 0 ? 0 : 1
+}
+
+async function load(
+  names: readonly SystemName[],
+  options: Options,
+  directory: string,
+  rows: Rows,
+  progress: (line: string) => void,
+): Promise<void> {
+  const points = options.isQuick
+    ? promisedPoints
+    : [...promisedPoints, ...plottedPoints].toSorted((a, b) => a.inFlight - b.inFlight)
+  const systems: LoadSystem[] = []
+  try {
+    for (const name of names) {
+      progress(`starting ${name}`)
+      const cluster = await startCluster(name, join(directory, name), options.execArgv)
+      const client = clientFor(name, options)
+      systems.push({ name, cluster, client })
+      await client.connect(await cluster.targets())
+    }
+    rows.load = await runRounds(systems, points, options.times.rounds, options.times.runMs, progress)
+  } finally {
+    for (const { client, cluster } of systems) {
+      await client.end()
+      await cluster.stop()
+    }
+  }
+  process.stdout.write(
+    `${rateTable(points, names, rows.load)}\n\n${latencyTable(points, names, rows.load)}\n\n`,
+  )
+}
+
+async function failover(
+  names: readonly SystemName[],
+  options: Options,
+  directory: string,
+  rows: Rows,
+  progress: (line: string) => void,
+): Promise<void> {
+  for (const name of names) {
+    const start = startKillable(name)
+    if (start === undefined) continue
+    const kills = name === 'etcd' ? options.times.etcdKills : options.times.kills
+    const cluster = await start(join(directory, `${name}-failover`))
+    const client = clientFor(name, { ...options, execArgv: [] })
+    try {
+      rows.failover.push(await measureFailover(name, cluster, client, kills, progress))
+    } finally {
+      await client.end()
+      await cluster.stop()
+    }
+  }
+  process.stdout.write(`${failoverTable(rows.failover)}\n\n`)
+}
+
+async function groups(
+  options: Options,
+  directory: string,
+  rows: Rows,
+  progress: (line: string) => void,
+): Promise<void> {
+  const { settleMs, idleMs, runMs, groupRounds } = options.times
+  for (const count of options.isQuick ? [1, IDLE_GROUPS] : groupCounts) {
+    progress(`${count} groups`)
+    // The bare figure of one group needs no long look.
+    const isShort = options.isQuick && count !== IDLE_GROUPS
+    const times = { settleMs: isShort ? 2_000 : settleMs, idleMs, runMs, rounds: groupRounds }
+    const { idle, active } = await measureGroups(directory, count, times)
+    rows.idle.push(idle)
+    if (active !== undefined) rows.groups.push(active)
+  }
+  process.stdout.write(`${groupTable(rows.idle, rows.groups)}\n`)
+}
+
+function startCluster(
+  name: SystemName,
+  directory: string,
+  execArgv: readonly string[],
+): Promise<LoadCluster> {
+  switch (name) {
+    case 'understudy':
+      return OwnCluster.start(directory, 1, execArgv)
+    case 'etcd':
+      return EtcdCluster.start(directory)
+    case 'bare':
+      return BareCluster.start(directory)
+  }
+}
+
+/** `undefined`: it elects nobody. */
+function startKillable(name: SystemName): ((directory: string) => Promise<FailoverCluster>) | undefined {
+  if (name === 'understudy') return (directory) => OwnCluster.start(directory, 1)
+  return name === 'etcd' ? (directory) => EtcdCluster.start(directory) : undefined
+}
+
+function clientFor(name: SystemName, { etcdClient, execArgv }: Options): ClientHandle {
+  if (name === 'etcd') return new ClientHandle(name, etcdClient)
+  return name === 'understudy' ? new ClientHandle(name, '1', execArgv) : new ClientHandle(name)
+}

@@ -1,0 +1,34 @@
+/** What the processes of this project's own cluster and their parent say to each other. */
+
+/** The first word to a member: what it is. */
+export interface OwnCommand {
+  readonly name: string
+  /** Everything of this member lies under it, also when it is started again. */
+  readonly directory: string
+  /** Addresses of nodes to join; none: it is the first. */
+  readonly seeds: readonly string[]
+  /** Names of all nodes. */
+  readonly members: readonly string[]
+  /** How many groups, each a key-value store of its own: `storeName(0)` and so on. */
+  readonly groups: number
+}
+
+/** Asks a member which groups it leads. */
+export interface OwnQuestion {
+  readonly type: 'look'
+}
+
+export type OwnReport =
+  | { readonly type: 'started'; readonly address: string }
+  /** For each group, the leader's name as this member knows it, '' for none, and the index that it has applied. */
+  | {
+      readonly type: 'groups'
+      readonly leaders: readonly string[]
+      readonly applied: readonly number[]
+    }
+  | { readonly type: 'failed'; readonly reason: string }
+
+/** Name of the store of a group. */
+export function storeName(group: number): string {
+  return `store-${group}`
+}

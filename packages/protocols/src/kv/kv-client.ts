@@ -1,0 +1,410 @@
+/**
+ * A client of the key-value store, on any node of the cluster. It follows the leader, and tries again by itself what it may:
+ * every write has a number in a session, so a write that is tried twice is done once.
+ *
+ * A call that rejects says which it was: nothing was done (KV_UNAVAILABLE, KV_CLIENT_FULL, and what the store itself refuses),
+ * or nobody knows (PROTOCOLS_OUTCOME_UNKNOWN): never the one for the other.
+ */
+import { OutcomeUnknown } from '../core/consensus-error.ts'
+import type { ReadConsistency } from '../core/consensus-group.ts'
+import { KvCaller, type KvCall } from './kv-caller.ts'
+import {
+  checkKvClientOptions,
+  type CheckedKvClientOptions,
+  type KvCallOptions,
+  type KvClientOptions,
+} from './kv-client-options.ts'
+import { comparisonOf, putOf, transactionOf } from './kv-client-transaction.ts'
+import { encodeKvCommand, encodeKvGet } from './kv-codec.ts'
+import type {
+  KvCommand,
+  KvCompare,
+  KvEntry,
+  KvGet,
+  KvGetResult,
+  KvOperation,
+  KvOperationResult,
+  KvPut,
+  KvResult,
+  KvTransaction,
+} from './kv-command.ts'
+import { KvError } from './kv-error.ts'
+import { rangeOf, type KvKeys } from './kv-key.ts'
+import { KeptLease, type KvLease } from './kv-lease.ts'
+import { kvLimits } from './kv-limit.ts'
+import type { KvNode } from './kv-service.ts'
+import { KvSession } from './kv-session.ts'
+import { KvWatches, type KvWatch, type KvWatchOptions } from './kv-watch-client.ts'
+
+/** A string stands for its UTF-8 bytes. */
+export type KvValue = string | Uint8Array
+
+export interface KvReadOptions extends KvCallOptions {
+  /** `local`: from any server, as far as it has come: fast, and perhaps old. @default 'linearizable' */
+  readonly consistency?: ReadConsistency | undefined
+  /** As of this revision. @default the newest */
+  readonly revision?: number | undefined
+}
+
+export type KvRangeOptions = KvReadOptions & Omit<KvGet, 'type' | 'from' | 'to'>
+
+export interface KvPutOptions extends KvCallOptions {
+  /** The key goes when the lease does. @default none */
+  readonly lease?: number | KvLease | undefined
+  /** Answer with what was there before. @default false */
+  readonly previous?: boolean | undefined
+}
+
+/** A transaction as people write it: values may be strings. */
+export type KvClientOperation =
+  | (Omit<KvPut, 'value'> & { readonly value: KvValue })
+  | Exclude<KvOperation, KvPut | KvTransaction>
+  | (KvClientTransaction & { readonly type: 'transact' })
+
+export interface KvClientTransaction {
+  /** All must hold. @default none: `then` */
+  readonly when?: readonly (Omit<KvCompare, 'operand'> & { readonly operand: number | KvValue })[] | undefined
+  readonly then?: readonly KvClientOperation[] | undefined
+  readonly otherwise?: readonly KvClientOperation[] | undefined
+}
+
+/** What a key must be for `compareAndSet`: absent, of this revision, or of this value. */
+export type KvExpected = undefined | { readonly modRevision: number } | { readonly value: KvValue }
+
+export interface KvClient extends AsyncDisposable {
+  /** The entry of a key, or `undefined`. */
+  readonly get: (key: string, options?: KvReadOptions) => Promise<KvEntry | undefined>
+  /**
+   * The entries of many keys, in order, all at one revision, however many there are (it reads page by page). Rejects with
+   * KV_COMPACTED when that revision is compacted meanwhile.
+   */
+  readonly range: (
+    keys: KvKeys,
+    options?: KvRangeOptions,
+  ) => Promise<KvGetResult & { readonly revision: number }>
+  readonly put: (
+    key: string,
+    value: KvValue,
+    options?: KvPutOptions,
+  ) => Promise<{ readonly revision: number; readonly previous: KvEntry | undefined }>
+  readonly delete: (
+    keys: KvKeys,
+    options?: KvCallOptions & { readonly previous?: boolean | undefined },
+  ) => Promise<{ readonly revision: number; readonly deleted: number; readonly previous: readonly KvEntry[] }>
+  readonly transact: (
+    transaction: KvClientTransaction,
+    options?: KvCallOptions,
+  ) => Promise<{
+    readonly revision: number
+    readonly succeeded: boolean
+    readonly results: readonly KvOperationResult[]
+  }>
+  /** Puts `value` if the key is as expected. `current` is what it was when it is not. */
+  readonly compareAndSet: (
+    key: string,
+    expected: KvExpected,
+    value: KvValue,
+    options?: KvPutOptions,
+  ) => Promise<{ readonly ok: boolean; readonly revision: number; readonly current: KvEntry | undefined }>
+  /** Grants a lease and keeps it alive until it is revoked or lost. `id` 0: the store chooses. */
+  readonly lease: (
+    lease: { readonly ttlMs: number; readonly id?: number | undefined },
+    options?: KvCallOptions,
+  ) => Promise<KvLease>
+  readonly watch: (keys: KvKeys, options?: KvWatchOptions) => KvWatch
+  /** Forgets revisions below this one. */
+  readonly compact: (revision: number, options?: KvCallOptions) => Promise<{ readonly revision: number }>
+  /** What one server says of its group and its state, as plain data; without a name, the leader or the nearest. */
+  readonly status: (server?: string, options?: KvCallOptions) => Promise<Readonly<Record<string, unknown>>>
+  /** Ends its watches, and stops keeping its leases alive. Calls under way fail. */
+  readonly close: () => Promise<void>
+}
+
+/** A client of the store whose service the nodes `servers` have. Nothing is sent before the first call. */
+export function kvClient(node: KvNode, options: KvClientOptions): KvClient {
+  return new Client(node, checkKvClientOptions(options))
+}
+
+class Client implements KvClient {
+  readonly #options: CheckedKvClientOptions
+  readonly #caller: KvCaller
+  readonly #watches: KvWatches
+  readonly #leases = new Set<KeptLease>()
+  #session: KvSession | undefined
+  #opening: Promise<KvSession> | undefined
+
+  constructor(node: KvNode, options: CheckedKvClientOptions) {
+    const { platform } = node.system
+    const id = Array.from(platform.secureBytes(12), (byte) => byte.toString(16).padStart(2, '0')).join('')
+    this.#options = options
+    this.#caller = new KvCaller(node, options, platform.random.fork(`kv-client/${id}`))
+    this.#watches = new KvWatches(node, options, this.#caller, id)
+  }
+
+  // ---- Reads ---------------------------------------------------------------------------------------------------
+
+  async get(key: string, options: KvReadOptions = {}): Promise<KvEntry | undefined> {
+    const { revision } = options
+    const { result } = await this.#read({ type: 'get', from: key, revision }, options)
+    return result.entries[0]
+  }
+
+  async range(
+    keys: KvKeys,
+    options: KvRangeOptions = {},
+  ): Promise<KvGetResult & { readonly revision: number }> {
+    const { consistency, timeoutMs, signal, limit = 0, ...fields } = options
+    const call = { consistency, timeoutMs, signal }
+    let range = rangeOf(keys)
+    const first = await this.#read({ ...fields, ...range, type: 'get', limit }, call)
+    const { count } = first.result
+    const entries = [...first.result.entries]
+    const wanted = limit === 0 ? count : Math.min(limit, count)
+    // Later pages read the revision of the first, so that all of it is one moment.
+    const at = options.revision === undefined || options.revision === 0 ? first.revision : options.revision
+    while (entries.length < wanted && options.countOnly !== true) {
+      const last = entries.at(-1)?.key ?? ''
+      range =
+        options.reverse === true ? { from: range.from, to: last } : { from: `${last}\u0000`, to: range.to }
+      const page = await this.#read(
+        { ...fields, ...range, type: 'get', revision: at, limit: wanted - entries.length },
+        // Whoever asked for what is local asks one server, which may not be the next one to be asked.
+        { ...call, consistency: consistency === 'lease' ? 'linearizable' : consistency },
+      )
+      if (page.result.entries.length === 0) break
+      entries.push(...page.result.entries)
+    }
+    return {
+      type: 'get',
+      entries,
+      count,
+      more: options.countOnly !== true && entries.length < count,
+      revision: first.revision,
+    }
+  }
+
+  async status(server?: string, options: KvCallOptions = {}): Promise<Readonly<Record<string, unknown>>> {
+    const target = server ?? this.#caller.leader ?? this.#caller.nearestServer()
+    const { timeoutMs = this.#options.timeoutMs, signal } = options
+    return this.#caller.refTo(target).ask({ type: 'status' }, { timeoutMs, signal })
+  }
+
+  // ---- Writes --------------------------------------------------------------------------------------------------
+
+  async put(
+    key: string,
+    value: KvValue,
+    options: KvPutOptions = {},
+  ): Promise<{ readonly revision: number; readonly previous: KvEntry | undefined }> {
+    const command = putOf(key, value, options)
+    const { revision, result } = await this.#write(`put "${key}"`, command, options, 'put')
+    return { revision, previous: result.previous }
+  }
+
+  async delete(
+    keys: KvKeys,
+    options: KvCallOptions & { readonly previous?: boolean | undefined } = {},
+  ): Promise<{ readonly revision: number; readonly deleted: number; readonly previous: readonly KvEntry[] }> {
+    const command = { ...rangeOf(keys), type: 'delete', previous: options.previous } as const
+    const { revision, result } = await this.#write(`delete "${command.from}"`, command, options, 'delete')
+    return { revision, deleted: result.deleted, previous: result.previous }
+  }
+
+  async transact(
+    transaction: KvClientTransaction,
+    options: KvCallOptions = {},
+  ): Promise<{
+    readonly revision: number
+    readonly succeeded: boolean
+    readonly results: readonly KvOperationResult[]
+  }> {
+    const { revision, result } = await this.#write(
+      'a transaction',
+      transactionOf(transaction),
+      options,
+      'transact',
+    )
+    return { revision, succeeded: result.succeeded, results: result.results }
+  }
+
+  async compareAndSet(
+    key: string,
+    expected: KvExpected,
+    value: KvValue,
+    options: KvPutOptions = {},
+  ): Promise<{ readonly ok: boolean; readonly revision: number; readonly current: KvEntry | undefined }> {
+    const when = [comparisonOf(key, expected)]
+    const get = { type: 'get', from: key } as const
+    // oxlint-disable-next-line unicorn/no-thenable -- a list is no function: nobody takes this for a promise
+    const command = { type: 'transact', when, then: [putOf(key, value, options)], otherwise: [get] } as const
+    const { revision, result } = await this.#write(`compare and set "${key}"`, command, options, 'transact')
+    const found = result.results[0]
+    return { ok: result.succeeded, revision, current: found?.type === 'get' ? found.entries[0] : undefined }
+  }
+
+  async lease(
+    { ttlMs, id = 0 }: { readonly ttlMs: number; readonly id?: number | undefined },
+    options: KvCallOptions = {},
+  ): Promise<KvLease> {
+    const sentMs = this.#caller.nowMs()
+    const { result } = await this.#write(
+      'the grant of a lease',
+      { type: 'lease-grant', id, ttlMs },
+      options,
+      'lease',
+    )
+    const lease: KeptLease = new KeptLease(this.#caller, result.id, result.ttlMs, sentMs, () =>
+      this.#revoke(lease),
+    )
+    this.#leases.add(lease)
+    lease.signal.addEventListener('abort', () => this.#leases.delete(lease), { once: true })
+    return lease
+  }
+
+  async compact(revision: number, options: KvCallOptions = {}): Promise<{ readonly revision: number }> {
+    const answer = await this.#write(`compact at ${revision}`, { type: 'compact', revision }, options, 'done')
+    return { revision: answer.revision }
+  }
+
+  watch(keys: KvKeys, options: KvWatchOptions = {}): KvWatch {
+    return this.#watches.watch(rangeOf(keys), options)
+  }
+
+  async close(): Promise<void> {
+    this.#caller.close()
+    for (const lease of [...this.#leases]) lease.abandon()
+    await this.#watches.close()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  // ---- Inside --------------------------------------------------------------------------------------------------
+
+  async #revoke({ id }: KvLease): Promise<void> {
+    try {
+      await this.#write(`revoke lease ${id}`, { type: 'lease-revoke', id }, {}, 'lease')
+    } catch (error) {
+      // It is over already: that is what was wanted.
+      if (!(error instanceof KvError) || error.code !== 'KV_LEASE_NOT_FOUND') throw error
+    }
+  }
+
+  async #read(get: KvGet, options: KvReadOptions): Promise<Answer<'get'>> {
+    const { consistency = 'linearizable' } = options
+    const request = encodeKvGet(get)
+    const caller = this.#caller
+    const call = caller.begin(`get "${get.from}"`, options)
+    const server = consistency === 'local' ? caller.nearestServer() : undefined
+    const room = caller.enter(call)
+    if (room !== undefined) await room
+    try {
+      const reply = await caller.send(
+        call,
+        (to, how) => to.ask({ type: 'read', request, consistency }, how),
+        server,
+      )
+      return answerOf(reply.kind === 'result' ? reply.result : undefined, 'get')
+    } catch (error) {
+      // A read changes nothing: that its answer is missing is all there is to say.
+      if (!(error instanceof OutcomeUnknown)) throw error
+      const text = `get "${get.from}" was not answered in time (${call.lastProblem})`
+      throw new KvError('KV_UNAVAILABLE', text, error.details)
+    } finally {
+      caller.leave()
+    }
+  }
+
+  /** Hot (benchmark: raft). */
+  async #write<T extends ResultType>(
+    what: string,
+    command: KvCommand,
+    options: KvCallOptions,
+    type: T,
+  ): Promise<Answer<T>> {
+    const bytes = encodeKvCommand(command)
+    if (bytes.length > kvLimits.commandBytesMax) {
+      const text = `${what} was not done: it has ${bytes.length} bytes, and may have ${kvLimits.commandBytesMax}`
+      throw new KvError('KV_BAD_REQUEST', text)
+    }
+    const call = this.#caller.begin(what, options)
+    const room = this.#caller.enter(call)
+    if (room !== undefined) await room
+    try {
+      return answerOf(await this.#writeOnce(call, bytes), type)
+    } finally {
+      this.#caller.leave()
+    }
+  }
+
+  /** Applied once, however often it is tried. */
+  async #writeOnce(call: KvCall, command: Uint8Array): Promise<KvResult> {
+    for (;;) {
+      const session = this.#session ?? (await this.#openSession(call))
+      const sequence = session.take()
+      try {
+        const reply = await this.#caller.send(call, (server, how) =>
+          server.ask(
+            { type: 'write', session: session.id, sequence, below: session.answeredBelow, command },
+            how,
+          ),
+        )
+        if (reply.kind === 'result') return reply.result
+      } finally {
+        session.giveBack(sequence)
+      }
+      if (this.#session === session) this.#session = undefined
+      if (call.isUnknown) {
+        const text = `Nobody knows whether ${call.what} was carried out: its session ended while it was tried; read, and decide`
+        throw new OutcomeUnknown(text, { outcome: 'unknown', tries: call.tries })
+      }
+    }
+  }
+
+  /** One for all that need it now. */
+  #openSession(call: KvCall): Promise<KvSession> {
+    this.#opening ??= this.#askForSession().finally(() => {
+      this.#opening = undefined
+    })
+    return this.#caller.within(call, this.#opening)
+  }
+
+  async #askForSession(): Promise<KvSession> {
+    const { sessionTtlMs: ttlMs } = this.#options
+    const call = this.#caller.begin('opening a session', undefined)
+    // That one may have been opened and not heard of harms nobody: nothing was written in it.
+    const reply = await this.#caller
+      .send(call, (server, how) => server.ask({ type: 'openSession', ttlMs }, how))
+      .catch((error: unknown) => {
+        if (!(error instanceof OutcomeUnknown)) throw error
+        throw new KvError(
+          'KV_UNAVAILABLE',
+          `No session could be opened in time (${call.lastProblem}); try again later`,
+        )
+      })
+    if (reply.kind !== 'opened')
+      throw new RangeError(`A server opened no session but answered "${reply.kind}"`)
+    this.#session = new KvSession(reply.number)
+    return this.#session
+  }
+}
+
+type ResultType = Extract<KvResult, { readonly ok: true }>['result']['type']
+
+interface Answer<T extends ResultType> {
+  readonly revision: number
+  readonly result: Extract<Extract<KvResult, { readonly ok: true }>['result'], { readonly type: T }>
+}
+
+/** @throws {KvError} what the store itself refused */
+function answerOf<T extends ResultType>(answer: KvResult | undefined, type: T): Answer<T> {
+  if (answer !== undefined && !answer.ok) {
+    const { code, message, compactRevision } = answer.error
+    const more = compactRevision === undefined ? {} : { compactRevision }
+    throw new KvError(code, message, { revision: answer.revision, ...more })
+  }
+  if (answer === undefined || answer.result.type !== type)
+    throw new RangeError('A server answered something else')
+  return { revision: answer.revision, result: answer.result as Answer<T>['result'] }
+}

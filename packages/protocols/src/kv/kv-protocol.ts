@@ -1,0 +1,181 @@
+/**
+ * What clients and services of the store say to each other. Requests and answers are bytes of `kv-codec.ts`; an answer's first
+ * byte says what kind it is, so that "another one leads" costs no error and no stack.
+ */
+import {
+  ask,
+  protocol,
+  refOf,
+  tell,
+  type ActorRef,
+  type Ask,
+  type Protocol,
+  type Tell,
+} from '@understudy/runtime'
+import type { ReadConsistency } from '../core/consensus-group.ts'
+import { ByteReader, ByteWriter } from './kv-buffer.ts'
+import { decodeKvResult, encodeKvResult } from './kv-codec.ts'
+import type { KvResult } from './kv-command.ts'
+
+/** Where the service of the store `name` lives on each of its nodes. */
+export function kvServicePath(name: string): string {
+  return `/system/kv-${name}`
+}
+
+/** What a watching client is told. `watch` is the number that it gave to this subscription. */
+export type KvWatcherMessages = {
+  /** Bytes of `WatchHub`. */
+  readonly push: Tell<{ readonly watch: number; readonly bytes: Uint8Array }>
+  /** The service has ended the subscription; with `compactRevision` above 0 because what comes next is compacted. */
+  readonly ended: Tell<{ readonly watch: number; readonly why: string; readonly compactRevision: number }>
+}
+
+/** One subscription: what a service is asked to send, to whom, and how much before it hears of credit again. */
+export interface WatchRequest {
+  readonly client: string
+  readonly watch: number
+  readonly to: ActorRef<KvWatcherMessages>
+  readonly from: string
+  readonly upTo: string | null
+  /** First revision; 0: from what is newest when it is asked, linearizably, on. */
+  readonly revision: number
+  readonly previous: boolean
+  readonly without: string
+  readonly credit: number
+}
+
+export type KvServiceMessages = {
+  readonly write: Ask<
+    {
+      /** 0: without a session, for what may be done twice. */
+      readonly session: number
+      readonly sequence: number
+      readonly below: number
+      readonly command: Uint8Array
+    },
+    Uint8Array
+  >
+  readonly read: Ask<{ readonly request: Uint8Array; readonly consistency: ReadConsistency }, Uint8Array>
+  readonly openSession: Ask<{ readonly ttlMs: number }, Uint8Array>
+  /** Keeps a lease alive. On the control lane: no bulk of data may cost somebody a lease. */
+  readonly keepAlive: Ask<{ readonly command: Uint8Array }, Uint8Array>
+  readonly watch: Ask<WatchRequest, Uint8Array>
+  readonly unwatch: Tell<{ readonly client: string; readonly watch: number }>
+  readonly credit: Tell<{ readonly client: string; readonly watch: number; readonly bytes: number }>
+  readonly status: Ask<unknown, Readonly<Record<string, unknown>>>
+}
+
+const any = {} as const
+const text = { type: 'string' } as const
+const flag = { type: 'boolean' } as const
+const count = { type: 'integer', minimum: 0 } as const
+
+export const KvWatcher = protocol('understudy-kv-watcher', {
+  push: tell({ watch: count, bytes: any }),
+  ended: tell({ watch: count, why: text, compactRevision: count }),
+}) as unknown as Protocol<KvWatcherMessages>
+
+export const KvService = protocol('understudy-kv', {
+  write: ask({ session: count, sequence: count, below: count, command: any }, any),
+  read: ask({ request: any, consistency: { enum: ['linearizable', 'lease', 'local'] } as object }, any),
+  openSession: ask({ ttlMs: count }, any),
+  keepAlive: ask({ command: any }, any, { lane: 'control' }),
+  watch: ask(
+    {
+      client: text,
+      watch: count,
+      to: refOf(KvWatcher),
+      from: text,
+      upTo: { type: ['string', 'null'] } as object,
+      revision: count,
+      previous: flag,
+      without: { enum: ['', 'put', 'delete'] } as object,
+      credit: count,
+    },
+    any,
+  ),
+  unwatch: tell({ client: text, watch: count }),
+  credit: tell({ client: text, watch: count, bytes: count }),
+  status: ask(any),
+}) as unknown as Protocol<KvServiceMessages>
+
+/** An answer of a service. */
+export type KvReply =
+  | { readonly kind: 'result'; readonly result: KvResult }
+  /** Nothing was done; `leader` is the node to ask, `''` when none is known. */
+  | { readonly kind: 'not-leader'; readonly leader: string }
+  /** Nothing was done: too much waits. */
+  | { readonly kind: 'overloaded'; readonly why: string }
+  /** It may be done, or not, or later. */
+  | { readonly kind: 'unknown'; readonly why: string }
+  /** This attempt did nothing; what earlier ones did cannot be found out any more. */
+  | { readonly kind: 'session-expired' }
+  /** Nothing was done: this node does not take part any more, or is not up to it. */
+  | { readonly kind: 'closed'; readonly why: string }
+  /** The session's number; or the watch begins at this revision, and is told every `progressMs` that it lives. */
+  | { readonly kind: 'opened'; readonly number: number; readonly progressMs: number }
+  | { readonly kind: 'compacted'; readonly compactRevision: number }
+
+const kinds = [
+  'result',
+  'not-leader',
+  'overloaded',
+  'unknown',
+  'session-expired',
+  'closed',
+  'opened',
+  'compacted',
+] as const
+
+/** The bytes of an answer. */
+export function encodeKvReply(reply: KvReply): Uint8Array {
+  // The codec leaves room for the kind: results are most answers.
+  if (reply.kind === 'result') return encodeKvResult(reply.result, 0)
+  const writer = new ByteWriter(32)
+  writer.byte(kinds.indexOf(reply.kind))
+  switch (reply.kind) {
+    case 'not-leader':
+      writer.text(reply.leader)
+      break
+    case 'overloaded':
+    case 'unknown':
+    case 'closed':
+      writer.text(reply.why)
+      break
+    case 'session-expired':
+      break
+    case 'opened':
+      writer.number(reply.number)
+      writer.number(reply.progressMs)
+      break
+    case 'compacted':
+      writer.number(reply.compactRevision)
+      break
+  }
+  return writer.take()
+}
+
+/** @throws {RangeError} when the bytes are no answer */
+export function decodeKvReply(bytes: unknown): KvReply {
+  if (!(bytes instanceof Uint8Array)) throw new RangeError('An answer of the store is bytes')
+  const kind = kinds[bytes[0] ?? kinds.length]
+  const reader = new ByteReader(bytes, 1)
+  switch (kind) {
+    case 'result':
+      return { kind, result: decodeKvResult(reader.rest()) }
+    case 'not-leader':
+      return { kind, leader: reader.text() }
+    case 'overloaded':
+    case 'unknown':
+    case 'closed':
+      return { kind, why: reader.text() }
+    case 'session-expired':
+      return { kind }
+    case 'opened':
+      return { kind, number: reader.number(), progressMs: reader.number() }
+    case 'compacted':
+      return { kind, compactRevision: reader.number() }
+    default:
+      throw new RangeError('An answer of the store begins as none does')
+  }
+}

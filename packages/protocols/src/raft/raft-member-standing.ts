@@ -1,0 +1,126 @@
+/**
+ * Whether this member still takes part. Who is in no configuration says hello until it is put into one; who was removed is told
+ * so by the leader, and stands still instead of asking for elections that nobody wants.
+ */
+import type { MemberPort } from '../host/hosted-member.ts'
+import { encodeMessage, type GroupMessage } from './message-codec.ts'
+import type { RaftCore } from './raft-core.ts'
+import { isMemberOf, membersOf, nodeOfMember, storeOfMember } from './raft-member-id.ts'
+import type { MemberState } from './raft-member-state.ts'
+import type { MemberId, RaftConfiguration } from './raft-message.ts'
+
+export interface MemberStandingOptions {
+  readonly port: MemberPort
+  readonly self: MemberId
+  readonly state: MemberState
+  readonly core: () => RaftCore | undefined
+  /** Names that the group was opened with: where to ask. */
+  readonly nodes: readonly string[]
+  readonly helloEveryMs: number
+  /** It was removed, or takes part again. */
+  readonly onChange: () => void
+}
+
+export class MemberStanding {
+  readonly #options: MemberStandingOptions
+  /** The configuration at this index was committed without it; `undefined`: it takes part. */
+  #removedAt: number | undefined
+  #helloMs: number | undefined
+
+  constructor(options: MemberStandingOptions) {
+    this.#options = options
+  }
+
+  get isRemoved(): boolean {
+    return this.#removedAt !== undefined
+  }
+
+  get helloMs(): number | undefined {
+    return this.#helloMs
+  }
+
+  /** The core begins. With entries, and none that names it, it was removed; without it has yet to be added. */
+  begin(core: RaftCore, nowMs: number): void {
+    this.#helloMs = nowMs
+    if (core.last.index > 0 && !isMemberOf(core.configuration, this.#options.self))
+      this.#become(core.last.index)
+  }
+
+  /** Sends to a node: to the member with that store, or to whichever there is. */
+  send(node: string, message: GroupMessage, store = ''): void {
+    this.#options.port.send(node, encodeMessage(store, message), 'control')
+  }
+
+  /** Says hello if it is due and this member is in no configuration. */
+  sayHello(nowMs: number): void {
+    if (this.#helloMs === undefined || nowMs < this.#helloMs) return
+    const { core, self, nodes, port, helloEveryMs } = this.#options
+    const raft = core()
+    if (raft === undefined || this.isRemoved || isMemberOf(raft.configuration, self)) {
+      this.#helloMs = undefined
+      return
+    }
+    this.#helloMs = nowMs + helloEveryMs
+    const asked = new Set([...membersOf(raft.configuration).map(nodeOfMember), ...nodes])
+    asked.delete(port.node)
+    for (const node of [...asked].sort()) this.send(node, { type: 'hello' })
+  }
+
+  /** The log may be another one by now, with this member added again. */
+  stepped(core: RaftCore): void {
+    if (this.#removedAt === undefined || core.last.index <= this.#removedAt) return
+    if (isMemberOf(core.configuration, this.#options.self)) this.#become(undefined)
+  }
+
+  /** Of a leader: somebody asks for a vote. Who is in no configuration is told so, or it would go on asking. */
+  askedForVote(from: MemberId): void {
+    const { core, state } = this.#options
+    const raft = core()
+    if (raft === undefined || raft.role !== 'leader' || state.index !== raft.commit) return
+    const { configuration } = raft
+    const applied = state.meta.configuration
+    if (configuration.outgoing.length > 0 || isMemberOf(configuration, from) || isMemberOf(applied, from))
+      return
+    this.send(nodeOfMember(from), { type: 'removed', index: raft.commit }, storeOfMember(from))
+  }
+
+  /** A configuration is applied, in the place of `before`. */
+  applied(before: RaftConfiguration, now: RaftConfiguration, index: number): void {
+    const { core, port, self } = this.#options
+    const raft = core()
+    if (raft === undefined || now.outgoing.length > 0) return
+    port.log.info(
+      { index, voters: now.voters.map(nodeOfMember), learners: now.learners.map(nodeOfMember) },
+      'configuration committed',
+    )
+    if (raft.role === 'leader') {
+      for (const member of membersOf(before)) {
+        if (isMemberOf(now, member) || member === self) continue
+        this.send(nodeOfMember(member), { type: 'removed', index }, storeOfMember(member))
+      }
+    }
+    if (isMemberOf(before, self) && !isMemberOf(raft.configuration, self) && !this.isRemoved)
+      this.#become(index)
+  }
+
+  /** The leader says that the configuration committed at `index` does not name this member. */
+  toldRemoved(index: number): void {
+    const { core, self } = this.#options
+    const raft = core()
+    if (raft === undefined || this.isRemoved) return
+    // By its own log it waits to be added, and says hello; or it has a newer configuration that names it.
+    if (!isMemberOf(raft.configuration, self) || raft.commit > index) return
+    this.#become(index)
+  }
+
+  #become(removedAt: number | undefined): void {
+    this.#removedAt = removedAt
+    if (removedAt !== undefined) {
+      this.#options.port.log.info(
+        { index: removedAt },
+        'removed from the group: this member stands still until a change names its node again',
+      )
+    }
+    this.#options.onChange()
+  }
+}

@@ -1,0 +1,2 @@
+/** Contract suites and drivers for tests of the protocols. */
+export type { StateMachine } from '../core/state-machine.ts'

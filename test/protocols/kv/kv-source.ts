@@ -1,0 +1,30 @@
+/** What the tests of the store take from below its API. */
+import { sourceModule } from '../../support/source-module.ts'
+
+export const { KvMachine } = await sourceModule<
+  typeof import('../../../packages/protocols/src/kv/kv-machine.ts')
+>('protocols', 'kv/kv-machine')
+export const codec = await sourceModule<typeof import('../../../packages/protocols/src/kv/kv-codec.ts')>(
+  'protocols',
+  'kv/kv-codec',
+)
+export const hub = await sourceModule<typeof import('../../../packages/protocols/src/kv/kv-watch-hub.ts')>(
+  'protocols',
+  'kv/kv-watch-hub',
+)
+export const { KvSession } = await sourceModule<
+  typeof import('../../../packages/protocols/src/kv/kv-session.ts')
+>('protocols', 'kv/kv-session')
+export const watchProtocol = await sourceModule<
+  typeof import('../../../packages/protocols/src/kv/kv-protocol.ts')
+>('protocols', 'kv/kv-protocol')
+export const buffer = await sourceModule<typeof import('../../../packages/protocols/src/kv/kv-buffer.ts')>(
+  'protocols',
+  'kv/kv-buffer',
+)
+export const { KvReplica } = await sourceModule<
+  typeof import('../../../packages/protocols/src/kv/kv-replica.ts')
+>('protocols', 'kv/kv-replica')
+export type KvReplica = import('../../../packages/protocols/src/kv/kv-replica.ts').KvReplica
+export type KvMachine = import('../../../packages/protocols/src/kv/kv-machine.ts').KvMachine
+export type * from '../../../packages/protocols/src/kv/kv-command.ts'
