@@ -84,6 +84,20 @@ export class HostNetwork {
     must('ip', ['-n', this.#namespace(host), 'link', 'set', 'eth0', state])
   }
 
+  /** What `from` sends to `to` is lost from now on, or comes through again. The other way is another way. */
+  setWay(from: string, to: readonly string[], state: 'cut' | 'open'): void {
+    // Sent to a device that nobody has: whoever sends sees nothing of it, as with any loss.
+    const change = state === 'cut' ? 'replace' : 'del'
+    const device = state === 'cut' ? 'lladdr 02:00:00:00:00:99 nud permanent dev eth0' : 'dev eth0'
+    const lines = to.map((host) => `neigh ${change} ${this.address(host)} ${device}`)
+    // By force: a neighbour that has been forgotten by itself needs no forgetting.
+    const args = ['-force', '-n', this.#namespace(from), '-batch', '-']
+    const { status, stderr, error } = spawnSync('ip', args, { input: lines.join('\n'), encoding: 'utf8' })
+    if (state === 'cut' && status !== 0) {
+      throw new Error(`Cannot cut the way from "${from}" to ${to.join(', ')}: ${error?.message ?? stderr}`)
+    }
+  }
+
   /** What the host sends and what it is sent suffers, each as much; `undefined`: no more. */
   impair(host: string, impairment: Impairment | undefined): void {
     const devices = [

@@ -110,6 +110,31 @@ void test('messages for groups that are not open are counted and answered nothin
   t.same(one.lines, [])
 })
 
+void test('afterLoop: in a turn of the host, behind what was sent and what is in the mailbox; not once it has ended', async (t) => {
+  await using cluster = virtualCluster()
+  const [a, b] = await startNodes(cluster, ['a', 'b'])
+  if (a === undefined || b === undefined) return
+  const group = await openNoting(cluster, await cluster.result(openConsensus(a)), 'g')
+  const other = await openNoting(cluster, await cluster.result(openConsensus(b)), 'g')
+  const { port } = group.member()
+  const seen: (readonly string[])[] = []
+  await inTurn(cluster, group.member(), () => {
+    port.send('b', 'hello', 'data')
+    port.afterLoop(() => seen.push([...other.lines]))
+    port.later(() => port.later(() => seen.push(['later'])))
+  })
+  await cluster.advance(1)
+  t.same(seen, [['later'], other.lines])
+  t.equal(other.lines.length, 1, 'it had arrived by then')
+  let closed = Promise.resolve()
+  await inTurn(cluster, group.member(), () => {
+    port.afterLoop(() => t.fail('it ran after the end'))
+    closed = group.close()
+  })
+  await cluster.result(closed)
+  await cluster.advance(1)
+})
+
 void test('later: behind what is in the mailbox, one turn for each, in order', async (t) => {
   await using cluster = virtualCluster()
   const [a] = await startNodes(cluster, ['a'])

@@ -162,19 +162,23 @@ void test('KvClient: OutcomeUnknown when a write may have been done, KV_UNAVAILA
   t.match(await kv.cluster.outcome(client.get('a', { timeoutMs: 500 })), {
     error: { code: 'KV_UNAVAILABLE' },
   })
+  kv.group.elect('b')
+  const notDone = { error: { code: 'RUNTIME_ABORTED', details: { outcome: 'not-done', tries: 0 } } }
   const controller = new AbortController()
-  const given = kv.cluster.outcome(client.put('a', '4', { signal: controller.signal }))
+  const { signal } = controller
+  kv.group.delayMs = 100
+  const given = kv.cluster.outcome(client.put('a', '4', { signal }))
+  await kv.cluster.advance(50)
+  const unsent = kv.cluster.outcome(client.put('a', '5', { signal }))
   controller.abort()
   t.match(
     await given,
     { error: { code: 'RUNTIME_ABORTED', details: { outcome: 'unknown' } } },
     'it was on its way',
   )
-  t.match(await kv.cluster.outcome(client.put('a', '5', { signal: controller.signal })), {
-    error: { code: 'RUNTIME_ABORTED', details: { outcome: 'not-done', tries: 0 } },
-  })
-  kv.group.elect('b')
-  t.match(await kv.get(client.get('a')), { version: 2 })
+  t.match(await unsent, notDone, 'the turn was not over')
+  t.match(await kv.cluster.outcome(client.put('a', '6', { signal })), notDone)
+  t.match(await kv.get(client.get('a')), { version: 3 })
 })
 
 void test('KvClient: a session that is over gives way to another, unless an earlier try may have been done (R17)', async (t) => {

@@ -43,7 +43,11 @@ interface RaftCluster extends AsyncDisposable {
 const servers = ['a', 'b', 'c']
 
 async function raftCluster(
-  raft: { readonly snapshotEntries?: number; readonly keptEntries?: number } = {},
+  raft: {
+    readonly snapshotEntries?: number
+    readonly keptEntries?: number
+    readonly commandBytesMax?: number
+  } = {},
 ): Promise<RaftCluster> {
   const cluster = virtualCluster()
   const nodes = new Map<string, ClusterNode>()
@@ -127,6 +131,38 @@ void test('KV on Raft: reads, writes, transactions, leases and watches, from a n
   t.match(await cluster.outcome(client.put('big', Buffer.alloc(900_000))), {
     error: { code: 'KV_BAD_REQUEST', message: /commandBytesMax/ },
   })
+})
+
+void test('KV on Raft: batches are applied once and in order, over crashes of the leader and small limits (R17)', async (t) => {
+  await using kv = await raftCluster({ commandBytesMax: 2_000, snapshotEntries: 20 })
+  const { cluster } = kv
+  const client = kv.client()
+  const watching = new Watching(client, { key: 'k', isPrefix: true, from: 1 })
+  await cluster.result(client.put('first', ''))
+  const writes: Promise<{ readonly revision: number }>[] = []
+  for (let turn = 0; turn < 30; turn++) {
+    for (let i = 0; i < 20; i++) writes.push(client.put(`k${turn}/${i}`, 'x'.repeat(100)))
+    await cluster.advance(3)
+    if (turn === 10 || turn === 20) {
+      const leader = await kv.leader()
+      cluster.crash(kv.nodes.get(leader) as ClusterNode)
+      await cluster.advance(1_000)
+      await kv.serve(leader)
+    }
+  }
+  const revisions = (await cluster.result(Promise.all(writes))).map(({ revision }) => revision)
+  t.equal(new Set(revisions).size, 600)
+  const { entries } = await cluster.result(client.range({ prefix: 'k' }))
+  t.equal(entries.length, 600)
+  t.ok(entries.every(({ version }) => version === 1))
+  await cluster.advance(5_000)
+  const seen = watching.batches.flatMap(({ events }) => events.map(({ revision }) => revision))
+  t.same(
+    seen,
+    [...revisions].sort((a, b) => a - b),
+  )
+  const states = servers.map((name) => kv.stores.get(name)?.status().store)
+  t.same(new Set(states.map((state) => state?.revision)), new Set([601]))
 })
 
 void test('KV on Raft: a lease that nobody keeps alive ends, and not sooner for a change of the leader (R12)', async (t) => {

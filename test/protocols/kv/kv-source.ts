@@ -8,6 +8,10 @@ export const codec = await sourceModule<typeof import('../../../packages/protoco
   'protocols',
   'kv/kv-codec',
 )
+export const batch = await sourceModule<typeof import('../../../packages/protocols/src/kv/kv-batch.ts')>(
+  'protocols',
+  'kv/kv-batch',
+)
 export const hub = await sourceModule<typeof import('../../../packages/protocols/src/kv/kv-watch-hub.ts')>(
   'protocols',
   'kv/kv-watch-hub',

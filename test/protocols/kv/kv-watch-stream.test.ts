@@ -23,6 +23,8 @@ interface Scene extends AsyncDisposable {
   readonly subscriptions: readonly Subscription[]
   /** What the service was told: credit and ends. */
   readonly told: readonly unknown[]
+  /** So many of the next subscriptions are ended before their answer is there. */
+  endsNext: number
   readonly push: (flags: number, sequence: number, revision: number, ...revisions: number[]) => Promise<void>
   readonly advance: (ms: number) => Promise<void>
 }
@@ -39,7 +41,11 @@ async function scene(options: { readonly watchBytesMax?: number } = {}): Promise
     openSession: () => new Uint8Array(0),
     keepAlive: () => new Uint8Array(0),
     watch: (request) => {
-      subscriptions.push(request as unknown as Subscription)
+      const subscription = request as unknown as Subscription
+      subscriptions.push(subscription)
+      if (opened.endsNext-- > 0) {
+        subscription.to.tell({ type: 'ended', watch: subscription.watch, why: 'a test', compactRevision: 0 })
+      }
       return encodeKvReply({ kind: 'opened', number: request.revision, progressMs: 1_000 })
     },
     unwatch: (message) => void told.push(message),
@@ -50,10 +56,11 @@ async function scene(options: { readonly watchBytesMax?: number } = {}): Promise
   systemCell
     .makeFamily()
     .spawn('kv-kv', service as unknown as AnyDefinition, undefined, childPolicy({}, 'permanent'))
-  return {
+  const opened: Scene = {
     client: kvClient(node, { servers: ['a'], ...options }),
     subscriptions,
     told,
+    endsNext: 0,
     push: async (flags, sequence, revision, ...revisions) => {
       const writer = new buffer.ByteWriter()
       writer.byte(flags)
@@ -77,6 +84,7 @@ async function scene(options: { readonly watchBytesMax?: number } = {}): Promise
     advance: (ms) => cluster.advance(ms),
     [Symbol.asyncDispose]: () => cluster.stop(),
   }
+  return opened
 }
 
 function revisionsOf(watching: Watching): readonly (readonly number[])[] {
@@ -147,6 +155,19 @@ void test('KvWatch: what came before is not handed out again, whoever sends it',
   t.same(revisionsOf(watching), [[1, 2, 3], [4]])
 })
 
+void test('KvWatch: a server that is behind makes no progress notification go back', async (t) => {
+  await using one = await scene()
+  const watching = new Watching(one.client, { key: 'a', from: 1, progress: true })
+  await one.advance(10)
+  await one.push(0, 1, 3, 1, 2, 3)
+  for (const [sequence, revision] of [0, 2, 3, 5, 4].entries())
+    await one.push(pushFlag.bookmark, sequence + 2, revision)
+  t.same(
+    watching.batches.map(({ revision }) => revision),
+    [3, 3, 5],
+  )
+})
+
 void test('KvWatch: pushes of a subscription that is over are for nobody', async (t) => {
   await using one = await scene()
   const watching = new Watching(one.client, { key: 'a', from: 1 })
@@ -175,4 +196,20 @@ void test('KvWatch: credit goes back as batches are taken, a quarter of the wind
   }
   const given = (one.told as readonly { readonly bytes: number }[]).map(({ bytes }) => bytes)
   t.ok(given.length >= 1 && given.every((bytes) => bytes >= 25), given.join(' '))
+})
+
+void test('KvWatch: a subscription that is ended right behind its answer begins anew, and not at network speed', async (t) => {
+  await using one = await scene()
+  one.endsNext = 5
+  const watching = new Watching(one.client, { key: 'a', from: 1 })
+  await one.advance(2_000)
+  t.equal(one.subscriptions.length, 6)
+  await one.push(0, 1, 1, 1)
+  t.same(revisionsOf(watching), [[1]])
+  one.endsNext = Number.POSITIVE_INFINITY
+  const { to, watch } = one.subscriptions.at(-1) as Subscription
+  to.tell({ type: 'ended', watch, why: 'a test', compactRevision: 0 })
+  await one.advance(10_000)
+  const again = one.subscriptions.length - 6
+  t.ok(again >= 15 && again <= 60, `${again} in ten seconds`)
 })

@@ -4,7 +4,7 @@
  */
 import { checkWatches } from '@understudy/runtime/checkers'
 import { test, type Test } from 'tap'
-import { kvCluster, type KvClient, type KvCluster } from './kv-cluster.ts'
+import { kvClient, kvCluster, type KvClient, type KvCluster } from './kv-cluster.ts'
 import { codec, hub as hubModule, KvMachine } from './kv-source.ts'
 import { logOf, Watching, type WatchChoice } from './kv-watching.ts'
 
@@ -369,6 +369,19 @@ void test('KvWatch: a service that is started again is subscribed to again; a cl
   await kv.cluster.advance(1_000)
   t.match(other.error, { code: 'KV_CLIENT_CLOSED' })
   t.same([await watchesOf('b'), await watchesOf('c')], [0, 0])
+})
+
+void test('KvWatch: of a node that is no member yet it begins as soon as it is one', async (t) => {
+  await using kv = await kvCluster()
+  await kv.get(kv.client('a').put('a', 'one'))
+  const young = await kv.cluster.start('e', { seeds: ['a'] })
+  const client = kvClient(young, { servers: ['a', 'b', 'c'] })
+  const watching = new Watching(client, { key: 'a', from: 1 })
+  await kv.cluster.advance(3_000)
+  t.same(
+    watching.batches.map(({ revision }) => revision),
+    [1],
+  )
 })
 
 void test('KvWatch: an abort ends it, and what came before can still be taken', async (t) => {

@@ -6,6 +6,7 @@ import { seededRandom } from '@understudy/runtime'
 import { sourceModule } from '../../support/source-module.ts'
 
 type CoreModule = typeof import('../../../packages/protocols/src/raft/raft-core.ts')
+type SessionModule = typeof import('../../../packages/protocols/src/core/session-table.ts')
 export type RaftCoreOptions = import('../../../packages/protocols/src/raft/raft-options.ts').RaftOptions
 export type RaftInput = import('../../../packages/protocols/src/raft/raft-step.ts').RaftInput
 export type RaftEffect = import('../../../packages/protocols/src/raft/raft-step.ts').RaftEffect
@@ -25,6 +26,13 @@ const { RaftCore } =
     ? await sourceModule<CoreModule>('protocols', 'raft/raft-core')
     : ((await import(other)) as CoreModule)
 export { RaftCore }
+
+/** Beside the core: of the same build. */
+export const { SessionTable } = (
+  other === undefined
+    ? await sourceModule<SessionModule>('protocols', 'core/session-table')
+    : await import(new URL('../core/session-table.js', `file://${other}`).href)
+) as SessionModule
 
 export const { RaftCluster } = await sourceModule<
   typeof import('../../../packages/protocols/src/testkit/raft-cluster.ts')

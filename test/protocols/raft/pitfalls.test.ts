@@ -3,8 +3,7 @@
  * bug was put in and which random run found it.
  */
 import { test } from 'tap'
-import { sourceModule } from '../../support/source-module.ts'
-import { LogImage, SafetyViolation, coresWith } from './core-under-test.ts'
+import { LogImage, SafetyViolation, SessionTable, coresWith } from './core-under-test.ts'
 import type { Cluster, MakeRaftCore, RaftEffect } from './core-under-test.ts'
 import {
   HEARTBEAT,
@@ -17,10 +16,6 @@ import {
   only,
   sent,
 } from './paper-bed.ts'
-
-const { SessionTable } = await sourceModule<
-  typeof import('../../../packages/protocols/src/core/session-table.ts')
->('protocols', 'core/session-table')
 
 const none = { index: 0, term: 0 }
 
@@ -750,6 +745,85 @@ void test('R20 what a disk lost is taken from the leader, and counts no longer u
     rejected: { hint: none, lost: true },
   })
   t.equal(core.status.progress.find(({ member }) => member === 'b')?.match, 0)
+})
+
+void test('R21 Election Safety: one vote in a term, whoever asks', async (t) => {
+  const core = new LoneCore({ self: 'b' })
+  core.nowMs = 5 * TIMEOUT
+  core.hear('a', { type: 'vote', term: 1, last: none, transfer: false })
+  for (const transfer of [false, true]) {
+    const second = core.hear('c', { type: 'vote', term: 1, last: { index: 9, term: 0 }, transfer })
+    t.equal(sent(second, 'vote-reply')[0]?.granted, false)
+  }
+})
+
+void test('R21 Leader Append-Only: a leader keeps its own log, whatever others have', async (t) => {
+  const core = new LoneCore({ entries: logOf([1, 1, 2]), term: 2 })
+  const effects = [...core.lead(), ...core.step({ type: 'propose', id: 1, commands: [bytes(1)] })]
+  effects.push(
+    ...core.hear('b', {
+      type: 'append-reply',
+      term: 3,
+      index: 3,
+      rejected: { hint: { index: 1, term: 1 }, lost: false },
+    }),
+  )
+  t.same(
+    only(effects, 'persist').flatMap(({ entries }) => entries.map(({ index }) => index)),
+    [4, 5],
+  )
+})
+
+void test('R21 Log Matching: nothing is appended behind an entry of another term', async (t) => {
+  const core = new LoneCore({ self: 'b', entries: logOf([1, 1]), term: 3 })
+  const effects = core.hear('a', {
+    type: 'append',
+    term: 3,
+    previous: { index: 2, term: 2 },
+    commit: 0,
+    entries: [{ type: 'noop', index: 3, term: 3 }],
+  })
+  t.ok(sent(effects, 'append-reply')[0]?.rejected !== undefined)
+  t.equal(core.status.last.index, 2)
+})
+
+void test('R21 Leader Completeness: no vote for a log that lacks what may be committed', async (t) => {
+  const core = new LoneCore({ self: 'b', entries: logOf([1, 1]), term: 3 })
+  core.nowMs = 5 * TIMEOUT
+  for (const transfer of [false, true]) {
+    const effects = core.hear('c', { type: 'vote', term: 4, last: { index: 1, term: 1 }, transfer })
+    t.equal(sent(effects, 'vote-reply')[0]?.granted, false)
+  }
+})
+
+void test('R21 State Machine Safety: only what is known to be the own log is applied when a leader says how far', async (t) => {
+  const core = new LoneCore({ self: 'b', entries: logOf([1, 1, 1]), term: 2 })
+  const effects = core.hear('a', {
+    type: 'append',
+    term: 2,
+    previous: { index: 1, term: 1 },
+    commit: 3,
+    entries: [],
+  })
+  t.same(
+    only(effects, 'apply').flatMap(({ entries }) => entries.map(({ index }) => index)),
+    [1],
+    'what stands behind it here may be another',
+  )
+
+  const leader = new LoneCore()
+  leader.lead()
+  leader.flush()
+  leader.hear('b', { type: 'append-reply', term: 1, index: 1, rejected: undefined })
+  t.equal(leader.status.commit, 1)
+  leader.nowMs += 5 * HEARTBEAT
+  const beats = only(leader.step({ type: 'tick' }), 'send').filter(
+    ({ message }) => message.type === 'heartbeat',
+  )
+  t.match(beats, [
+    { to: 'b', message: { commit: 1 } },
+    { to: 'c', message: { commit: 0 } },
+  ])
 })
 
 /** A core that lies in one way, to see that whoever looks on notices. */

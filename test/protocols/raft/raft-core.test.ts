@@ -365,6 +365,72 @@ void test('followers hear what is committed within commitNoticeMs, once', async 
   t.ok((bed.core.nextDeadlineMs() ?? 0) > bed.nowMs + 5)
 })
 
+void test('a candidate that was refused asks again within E, and not within 2E: with the third dead nobody wins', async (t) => {
+  const bed = new Bed()
+  bed.tickAt(bed.core.nextDeadlineMs() ?? 0)
+  bed.receive('b', { type: 'pre-vote-reply', term: 1, granted: true })
+  t.equal(bed.core.role, 'candidate')
+  t.equal(bed.core.nextDeadlineMs(), bed.nowMs + electionTimeoutMs)
+  bed.nowMs += 10
+  bed.receive('b', { type: 'vote-reply', term: 1, granted: false })
+  t.equal(bed.core.role, 'candidate', 'the third may still be heard of')
+  t.equal(bed.core.nextDeadlineMs(), bed.nowMs + electionTimeoutMs / 2)
+  // What is due sooner stays.
+  bed.nowMs += electionTimeoutMs / 2 - 1
+  bed.receive('b', { type: 'vote-reply', term: 1, granted: false })
+  t.equal(bed.core.nextDeadlineMs(), bed.nowMs + 1)
+  bed.tickAt(bed.nowMs + 1)
+  t.equal(bed.core.role, 'pre-candidate')
+  t.equal(bed.core.term, 1, 'it asks before it disturbs')
+})
+
+void test('while entries stream in, the next append is the notice of what is committed', async (t) => {
+  const bed = new Bed({ commitNoticeMs: 2, heartbeatMs: 1_000, electionTimeoutMs: 5_000 }).lead()
+  bed.beat()
+  bed.tickAt(bed.nowMs + 2)
+  bed.nowMs += 400
+  let notices = 0
+  // One command every 6 ms, each committed 1 ms after it was appended.
+  for (let i = 0; i < 20; i++) {
+    bed.propose(1)
+    bed.nowMs += 1
+    bed.accept('b')
+    const nextMs = bed.nowMs + 5
+    const dueMs = bed.core.nextDeadlineMs() ?? Infinity
+    if (dueMs <= nextMs) {
+      bed.tickAt(dueMs)
+      notices += bed.sent('append').length
+    }
+    bed.nowMs = nextMs
+  }
+  t.equal(notices, 2, 'for the first one, when nobody could know of a second')
+  bed.nowMs -= 5
+  const { commit } = bed.core
+  const dueMs = bed.core.nextDeadlineMs() ?? 0
+  t.equal(
+    dueMs,
+    bed.nowMs + 12,
+    'it ends: the others hear of the last ones within twice the time between two',
+  )
+  bed.tickAt(dueMs)
+  t.same(
+    bed.sent('append').map((append) => [append.commit, append.entries.length]),
+    [
+      [commit, 0],
+      [commit, 0],
+    ],
+  )
+  // After a pause it is no stream.
+  bed.nowMs += 400
+  bed.propose(1)
+  bed.accept('b')
+  t.equal(bed.core.nextDeadlineMs(), bed.nowMs + 2)
+  // The append that says it to all makes the notice superfluous.
+  bed.nowMs += 1
+  bed.propose(1)
+  t.ok((bed.core.nextDeadlineMs() ?? 0) > bed.nowMs + 2)
+})
+
 void test('a lease lasts from the send of the acknowledged round, less drift (R11)', async (t) => {
   const bed = new Bed({ leaseReads: true, clockDriftMax: 0.1 }).lead()
   const lease = (): Effect | undefined => bed.step({ type: 'read', id: 1, lease: true })[0]

@@ -2,7 +2,7 @@
 import { silentLogger } from '@understudy/runtime'
 import { decode, encode } from '@understudy/runtime/codec'
 import fc from 'fast-check'
-import { test } from 'tap'
+import { test, type Test } from 'tap'
 import { sourceModule } from '../../support/source-module.ts'
 
 const codec = await sourceModule<typeof import('../../../packages/protocols/src/raft/message-codec.ts')>(
@@ -417,32 +417,30 @@ void test('MemberWrites: a store that makes a later write durable first ends the
 
 // ---- Applying and changing -------------------------------------------------------------------------------------
 
+void test('MemberApply: what the step gave to the disk comes first, and all that follows waits its turn behind', async (t) => {
+  const { apply, applied, loops, log } = applying(t)
+  apply.push(log(1, 2))
+  t.same(applied, [1, 2], 'nothing was written: at once')
+  apply.push(log(3, 4), true)
+  apply.push(log(5, 5))
+  t.same(applied, [1, 2])
+  t.equal(loops.length, 1)
+  loops.shift()?.()
+  t.same(applied, [1, 2, 3, 4, 5])
+  apply.push(log(6, 6), true)
+  apply.pause()
+  loops.shift()?.()
+  t.same(applied, [1, 2, 3, 4, 5], 'the state is being replaced')
+  apply.resume()
+  t.same(applied, [1, 2, 3, 4, 5, 6])
+  apply.push(log(7, 7), true)
+  apply.clear()
+  loops.shift()?.()
+  t.equal(applied.length, 6)
+})
+
 void test('MemberApply: entries that a snapshot overtook while they waited are passed over', async (t) => {
-  const turns: (() => void)[] = []
-  const applied: number[] = []
-  const state = {
-    index: 0,
-    meta: { configuration: undefined },
-    apply: (entry: LogEntry) => {
-      applied.push(entry.index)
-      state.index = entry.index
-      return { type: 'result', result: undefined }
-    },
-  }
-  const apply = new MemberApply({
-    port: { nowMs: () => 0, later: (task: () => void) => turns.push(task) } as unknown as MemberPort,
-    self: 'a@1',
-    state: state as never,
-    proposals: new PendingProposals('g', new PendingDeadlines(), { commandsMax: 1, bytesMax: 1 }),
-    reads: { applied: () => undefined } as never,
-    observer: undefined,
-    leader: () => undefined,
-    onConfiguration: () => undefined,
-    onDone: () => undefined,
-    onFailure: (error) => t.fail(String(error)),
-  })
-  const log = (from: number, to: number): LogEntry[] =>
-    Array.from({ length: to - from + 1 }, (_, i) => ({ type: 'noop', index: from + i, term: 1 }))
+  const { apply, applied, turns, state, log } = applying(t)
   apply.push(log(1, 3_000))
   t.equal(applied.length, 2_048, 'others have their turn')
   apply.pause()
@@ -456,6 +454,41 @@ void test('MemberApply: entries that a snapshot overtook while they waited are p
     log(3_501, 3_600).map(({ index }) => index),
   )
 })
+
+/** A `MemberApply` whose turns the test begins. */
+function applying(t: Test) {
+  const turns: (() => void)[] = []
+  const loops: (() => void)[] = []
+  const applied: number[] = []
+  const state = {
+    index: 0,
+    meta: { configuration: undefined },
+    apply: (entry: LogEntry) => {
+      applied.push(entry.index)
+      state.index = entry.index
+      return { type: 'result', result: undefined }
+    },
+  }
+  const apply = new MemberApply({
+    port: {
+      nowMs: () => 0,
+      later: (task: () => void) => turns.push(task),
+      afterLoop: (task: () => void) => loops.push(task),
+    } as unknown as MemberPort,
+    self: 'a@1',
+    state: state as never,
+    proposals: new PendingProposals('g', new PendingDeadlines(), { commandsMax: 1, bytesMax: 1 }),
+    reads: { applied: () => undefined } as never,
+    observer: undefined,
+    leader: () => undefined,
+    onConfiguration: () => undefined,
+    onDone: () => undefined,
+    onFailure: (error) => t.fail(String(error)),
+  })
+  const log = (from: number, to: number): LogEntry[] =>
+    Array.from({ length: to - from + 1 }, (_, i) => ({ type: 'noop', index: from + i, term: 1 }))
+  return { apply, applied, turns, loops, state, log }
+}
 
 void test('MembershipDuty: a learner takes its place only when it has what the log had a look before', async (t) => {
   const changes: string[] = []

@@ -119,6 +119,28 @@ void test('LevelEngine sends what came in one turn together, and what comes mean
   t.equal(bench.left, 'a b1 b2 | c d e | f', 'it starts again after it was idle')
 })
 
+void test('LevelEngine: what the turn sends is with the sockets before the disk is woken; a batch that waited leaves at once', async (t) => {
+  const bench = new Bench()
+  const microtasks = async (): Promise<void> => {
+    for (let i = 0; i < 20; i++) await Promise.resolve()
+  }
+  bench.write('a')
+  await microtasks()
+  t.equal(bench.left, '(a)')
+  bench.write('b')
+  await turn()
+  t.equal(bench.left, 'a b')
+  bench.write('c')
+  bench.batches[0]?.settle()
+  await microtasks()
+  t.equal(bench.left, 'a b | c')
+  bench.batches[1]?.settle()
+  await microtasks()
+  bench.write('d')
+  await microtasks()
+  t.equal(bench.left, 'a b | c | (d)', 'after a pause it is as at first')
+})
+
 void test('LevelEngine sends large groups in parts of about 4 MiB', async (t) => {
   const bench = new Bench()
   const value = new Uint8Array(1_500_000)

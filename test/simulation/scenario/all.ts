@@ -3,6 +3,8 @@ import type { Scenario } from '../scenario.ts'
 import { handshakeScenarios } from './handshake.ts'
 import { reliableScenarios } from './reliable.ts'
 import { remoteScenarios } from './remote.ts'
+import { raftScenarios } from './raft.ts'
+import { kvScenarios } from './kv.ts'
 import { membershipScenarios } from './membership.ts'
 import { ringScenarios } from './ring.ts'
 import { supervisionScenarios } from './supervision.ts'
@@ -16,6 +18,8 @@ export const scenarios: readonly Scenario[] = [
   ...ringScenarios,
   ...remoteScenarios,
   ...reliableScenarios,
+  ...raftScenarios,
+  ...kvScenarios,
   ...wrongLockScenarios,
   ...wrongRegisterScenarios,
 ]

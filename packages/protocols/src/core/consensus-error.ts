@@ -19,14 +19,15 @@ export class NotLeader extends ActorError {
   /** Name of the leader's node. Also in `details`. */
   readonly leader: string | undefined
 
-  constructor(group: string, leader: string | undefined, details: Details = {}) {
+  constructor(group: string, leader: string | undefined, details: Details = {}, cause?: unknown) {
     const mend =
       leader === undefined ? 'no leader is known: try again after a moment' : `ask node "${leader}"`
-    super('PROTOCOLS_NOT_LEADER', `This member does not lead the group "${group}"; ${mend}`, {
-      ...details,
-      group,
-      ...(leader === undefined ? {} : { leader }),
-    })
+    super(
+      'PROTOCOLS_NOT_LEADER',
+      `This member does not lead the group "${group}"; ${mend}`,
+      { ...details, group, ...(leader === undefined ? {} : { leader }) },
+      cause,
+    )
     this.leader = leader
   }
 }

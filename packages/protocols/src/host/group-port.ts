@@ -11,6 +11,8 @@ export interface PortHost {
   readonly send: (group: string, node: string, payload: unknown, lane: HostLane) => boolean
   /** Runs `task` in a turn of its own, behind what is in the mailbox; maybe of the next life. */
   readonly post: (task: () => void) => void
+  /** The same when the loop comes by. */
+  readonly afterLoop: (task: () => void) => void
   readonly crash: (error: unknown) => void
   readonly watchPulse: (group: string, node: string, timeoutMs: number | undefined) => void
   readonly isPulseAlive: (group: string, node: string) => boolean
@@ -63,6 +65,10 @@ export class GroupPort implements MemberPort {
 
   readonly later = (task: () => void): void => {
     if (!this.#isOver) this.#host.post(() => this.#run(task))
+  }
+
+  readonly afterLoop = (task: () => void): void => {
+    if (!this.#isOver) this.#host.afterLoop(() => this.#run(task))
   }
 
   readonly pipe = <T>(

@@ -1,6 +1,6 @@
 /**
- * One life of a host: from the opening of its store to the crash or stop that ends it. All its methods but `post`, `crash`
- * and `openGroup` run in turns of the host's actor.
+ * One life of a host: from the opening of its store to the crash or stop that ends it. All its methods but `post`,
+ * `afterLoop`, `crash` and `openGroup` run in turns of the host's actor.
  */
 import type { ActorContext, ActorRef, MessagesOf, Store } from '@understudy/runtime'
 import { isActorError } from '@understudy/runtime'
@@ -112,6 +112,10 @@ export class HostLife implements PortHost {
   post(run: () => void): void {
     const message: TaskMessage = { type: 'task', run }
     this.#parts.cell.deliverOwn(message, EnvelopeKind.own, false)
+  }
+
+  afterLoop(run: () => void): void {
+    this.#parts.cell.kernel.platform.scheduler.afterLoop(() => this.post(run))
   }
 
   /** Ends this life at once. Harmless when it is over. */
@@ -231,7 +235,12 @@ export class HostLife implements PortHost {
       return
     }
     const names = groups.filter((name): name is string => typeof name === 'string')
-    this.#pulse.heard(node, { digest, groups: names }, this.nowMs())
+    for (const effect of this.#pulse.heard(node, { digest, groups: names }, this.nowMs())) {
+      this.#carryOut(effect)
+    }
+    // In a quiet host a timer that fires for nothing is half of all the work.
+    this.#armedMs = Number.POSITIVE_INFINITY
+    this.#arm()
   }
 
   task(message: unknown): void {
@@ -302,7 +311,7 @@ export class HostLife implements PortHost {
     this.#arm()
   }
 
-  /** One timer for all. One that fires early costs less than one that is set anew for each message. */
+  /** One timer for all. One that fires early costs less than one that is set anew for each message of a busy group. */
   #arm(): void {
     const nextMs = Math.min(this.#heap.nextMs, this.#pulse.nextDeadlineMs() ?? Number.POSITIVE_INFINITY)
     if (nextMs >= this.#armedMs || this.#isOver) return

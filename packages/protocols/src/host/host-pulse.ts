@@ -1,6 +1,6 @@
 /**
- * The heartbeats between hosts that stand for the heartbeats of quiet groups: one small message a pair of hosts and interval,
- * whatever the number of groups. Pure.
+ * The heartbeats between hosts that stand for the heartbeats of quiet groups: one small message and its answer a pair of hosts
+ * and interval, whatever the number of groups. Pure.
  *
  * A quiet member watches the hosts that it relies on: a follower its leader's, a leader all its followers'. Both ends watch
  * each other, and a pulse says for which groups its sender watches: by a digest of their names, and when the digests of
@@ -22,9 +22,15 @@ export type PulseEffect =
   /** Nothing vouched for that group's member on that node for as long as was asked; once, until something does again. */
   | { readonly type: 'silent'; readonly group: string; readonly node: string }
 
-/** Pulses sent in the shortest silence that is watched for. */
-const pulsesPerTimeout = 4
+/** Pulses sent in the shortest silence that is watched for: one may be lost or late, and the next one is in time. */
+const pulsesPerTimeout = 2.5
 const intervalMsMin = 10
+/**
+ * A pulse that comes when the own one is due within so many intervals is answered at once: one waking for both. Who answered
+ * waits a little longer than an interval for the next one to answer, and so one end keeps the time and the other follows.
+ */
+const answerIntervals = 0.6
+const followIntervals = 1.25
 /** Names in one pulse. */
 const namesMax = 1_000
 
@@ -99,14 +105,27 @@ export class HostPulse {
     return this.#peers.get(node)?.watches.get(group)?.isSilent === false
   }
 
-  /** A pulse has come. */
-  heard(node: string, { digest, groups }: Pulse, nowMs: number): void {
+  /** A pulse has come. Gives the own ones that are to leave now. */
+  heard(node: string, pulse: Pulse, nowMs: number): readonly PulseEffect[] {
     const peer = this.#peers.get(node)
     // Who watches us for something that we do not watch it for finds out by our silence, or by the names.
-    if (peer === undefined) return
+    if (peer === undefined) return nothing
+    this.#vouch(peer, pulse, nowMs)
+    const intervalMs = intervalOf(peer)
+    const leftMs = peer.nextPulseMs - nowMs
+    // Who is late itself stood still: `tick` is to see that.
+    if (leftMs > answerIntervals * intervalMs || leftMs < -intervalMs / 2) return nothing
+    const effects: PulseEffect[] = []
+    this.#send(node, peer, effects)
+    peer.nextPulseMs = nowMs + followIntervals * intervalMs
+    return effects
+  }
+
+  #vouch(peer: Peer, { digest, groups }: Pulse, nowMs: number): void {
     peer.differs = digest !== peer.digest
     if (!peer.differs) {
       peer.agreedMs = nowMs
+      peer.checkMs = Math.max(peer.checkMs, nowMs + peer.timeoutMsMin)
       if (!peer.hasSilent) return
       peer.hasSilent = false
       for (const watch of peer.watches.values()) watch.isSilent = false
@@ -120,23 +139,26 @@ export class HostPulse {
     }
   }
 
+  #send(node: string, { digest, differs, watches }: Peer, effects: PulseEffect[]): void {
+    const names = differs ? [...watches.keys()] : []
+    // Each name vouches for itself, so that many may come in parts.
+    for (let from = 0; from === 0 || from < names.length; from += namesMax) {
+      const groups = names.slice(from, from + namesMax)
+      effects.push({ type: 'pulse', to: node, pulse: { digest, groups } })
+    }
+  }
+
   /** To be called at `nextDeadlineMs`: a late call is taken for this process's own stall. */
   tick(nowMs: number): readonly PulseEffect[] {
     const effects: PulseEffect[] = []
     for (const [node, peer] of this.#peers) {
-      const intervalMs = Math.max(intervalMsMin, peer.timeoutMsMin / pulsesPerTimeout)
+      const intervalMs = intervalOf(peer)
       if (nowMs - peer.nextPulseMs > intervalMs / 2) {
         // Long enough for two pulses of whoever lives.
         this.#graceUntilMs = Math.max(this.#graceUntilMs, nowMs + 2 * intervalMs)
       }
       if (peer.nextPulseMs <= nowMs) {
-        const { digest } = peer
-        const names = peer.differs ? [...peer.watches.keys()] : []
-        // Each name vouches for itself, so that many may come in parts.
-        for (let from = 0; from === 0 || from < names.length; from += namesMax) {
-          const groups = names.slice(from, from + namesMax)
-          effects.push({ type: 'pulse', to: node, pulse: { digest, groups } })
-        }
+        this.#send(node, peer, effects)
         peer.nextPulseMs = nowMs + intervalMs
       }
       if (peer.checkMs <= nowMs) this.#check(node, peer, nowMs, effects)
@@ -174,6 +196,12 @@ export class HostPulse {
     // Whoever is heard again is to be watched again.
     if (peer.checkMs === Number.POSITIVE_INFINITY) peer.checkMs = nowMs + peer.timeoutMsMin
   }
+}
+
+const nothing: readonly PulseEffect[] = Object.freeze([])
+
+function intervalOf({ timeoutMsMin }: Peer): number {
+  return Math.max(intervalMsMin, timeoutMsMin / pulsesPerTimeout)
 }
 
 function vouchedAtMs(peer: Peer, watch: Watch): number {

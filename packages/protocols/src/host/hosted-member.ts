@@ -52,6 +52,8 @@ export interface MemberPort {
   readonly send: (node: string, payload: unknown, lane: HostLane) => boolean
   /** Runs `task` in a later turn of the host, behind everything that is in its mailbox now: how a burst is gathered. */
   readonly later: (task: () => void) => void
+  /** Runs `task` in a turn of the host when the loop comes by: what this turn sends and writes is on its way by then. */
+  readonly afterLoop: (task: () => void) => void
   /** Runs `onValue` in a turn of the host when the promise is fulfilled, in the order in which they are; a rejection
    * crashes the host, unless `onError` takes it. Nothing runs once the member or the host has ended. */
   readonly pipe: <T>(

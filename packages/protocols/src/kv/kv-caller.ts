@@ -23,7 +23,7 @@ export type Attempt = (
   options: { readonly timeoutMs: number; readonly signal?: AbortSignal | undefined },
 ) => Promise<Uint8Array>
 
-/** A request that is under way. */
+/** A request that is under way: of one call, or of a batch of them. */
 export interface KvCall {
   /** For messages to people: `put "a"`. */
   readonly what: string
@@ -31,11 +31,18 @@ export interface KvCall {
   readonly signal: AbortSignal | undefined
   /** How long one try waits. */
   readonly attemptMs: number
+  /** Nobody waits for it any more. */
+  readonly isOver: boolean
+  /** A try of it is under way. */
+  isAsking: boolean
   /** Some try of it may have been carried out. */
   isUnknown: boolean
   tries: number
   lastProblem: string
 }
+
+/** What a call's failure is told by. */
+export type KvCallOutcome = Pick<KvCall, 'what' | 'signal' | 'isUnknown' | 'tries' | 'lastProblem'>
 
 /** An answer that ends a call, whatever it means. */
 export type FinalReply = Exclude<
@@ -51,6 +58,12 @@ const notSentCodes: ReadonlySet<string> = new Set([
   'RUNTIME_EXPIRED',
 ])
 
+/**
+ * Longest pause while the servers know of no leader: an election takes about as long, and whoever sleeps through its end adds
+ * to every outage (bench: raft, failover).
+ */
+const leaderlessPauseMs = 50
+
 /** Follows the leader for all calls of one client. */
 export class KvCaller {
   readonly #node: KvNode
@@ -62,8 +75,6 @@ export class KvCaller {
   #leader: string | undefined
   /** Whom to ask when nobody knows. */
   #turn: number
-  #inFlight = 0
-  readonly #waiting: (() => void)[] = []
   #isClosed = false
 
   constructor(node: KvNode, options: CheckedKvClientOptions, random: Random) {
@@ -78,6 +89,10 @@ export class KvCaller {
 
   get leader(): string | undefined {
     return this.#leader
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed
   }
 
   nowMs(): number {
@@ -95,6 +110,8 @@ export class KvCaller {
       untilMs: this.nowMs() + timeoutMs,
       signal: options?.signal,
       attemptMs,
+      isOver: false,
+      isAsking: false,
       isUnknown: false,
       tries: 0,
       lastProblem: 'no server was asked',
@@ -102,39 +119,32 @@ export class KvCaller {
   }
 
   /**
-   * Takes a place among the calls under way; a promise when it has to be waited for. Each is given back by `leave`. Hot: no
-   * promise where there is room.
-   *
-   * @throws {KvError} (also as a rejection) KV_CLIENT_CLOSED, KV_CLIENT_FULL, and what a deadline and a signal say
-   */
-  enter(call: KvCall): Promise<void> | undefined {
-    if (this.#isClosed) throw closed()
-    if (this.#inFlight >= this.#options.inFlightMax) return this.#waitForRoom(call)
-    this.#inFlight++
-    return undefined
-  }
-
-  leave(): void {
-    this.#inFlight--
-    this.#waiting.shift()?.()
-  }
-
-  /**
-   * Tries until there is an answer that ends the call. Hot: with a leader that answers it is one ask.
+   * Tries until there is an answer that ends the call.
    *
    * @throws {ActorError} (as a rejection) KV_UNAVAILABLE, PROTOCOLS_OUTCOME_UNKNOWN, RUNTIME_ABORTED, RUNTIME_INVALID_MESSAGE
    */
-  async send(call: KvCall, attempt: Attempt, server?: string): Promise<FinalReply> {
+  async send(call: KvCall, attempt: Attempt): Promise<FinalReply> {
+    const reply = await this.trySend(call, attempt)
+    if (reply === undefined) throw this.failureOf(call)
+    return reply
+  }
+
+  /**
+   * The same, and gives nothing when the call's time is over: `failureOf` says what that means to whom. Hot: with a leader that
+   * answers it is one ask. `server`: whom to ask first, who need not lead.
+   */
+  async trySend(call: KvCall, attempt: Attempt, server?: string): Promise<FinalReply | undefined> {
     let first = server
     for (;;) {
       const leftMs = call.untilMs - this.nowMs()
-      if (leftMs <= 0 || this.#isClosed || call.signal?.aborted === true) throw this.#failure(call)
+      if (leftMs <= 0 || this.#isClosed || call.isOver || call.signal?.aborted === true) return undefined
       const target = first ?? this.#leader ?? this.#nextServer()
       first = undefined
       call.tries++
       const timeoutMs = Math.min(leftMs, call.attemptMs)
       const { signal } = call
       let bytes: Uint8Array
+      call.isAsking = true
       try {
         bytes = await attempt(
           this.#refTo(target),
@@ -142,9 +152,11 @@ export class KvCaller {
         )
       } catch (error) {
         this.#note(call, target, error)
+        call.isAsking = false
         await this.#backOff(call)
         continue
       }
+      call.isAsking = false
       const reply = decodeKvReply(bytes)
       if (isFinal(reply)) {
         if (server === undefined) this.#leader = target
@@ -170,34 +182,17 @@ export class KvCaller {
     return this.#options.servers.includes(name) ? name : this.#nextServer()
   }
 
-  /** What others do for this call and for more: waits no longer than the call may. */
-  within<T>(call: KvCall, promise: Promise<T>): Promise<T> {
-    return new Promise((resolve, reject) => {
-      const stop = (): void => {
-        timer.cancel()
-        call.signal?.removeEventListener('abort', giveUp)
-      }
-      const giveUp = (): void => {
-        stop()
-        reject(this.#failure(call))
-      }
-      const timer = this.#clock.setTimer(call.untilMs, giveUp)
-      if (call.signal?.aborted === true) giveUp()
-      else call.signal?.addEventListener('abort', giveUp, { once: true })
-      promise.then(resolve, reject).finally(stop)
-    })
-  }
-
   /** Waits before another try; longer each time. */
   async pause(
     tries: number,
     signal: AbortSignal | undefined,
-    atMostMs = Number.POSITIVE_INFINITY,
+    leftMs = Number.POSITIVE_INFINITY,
+    longestMs = Number.POSITIVE_INFINITY,
   ): Promise<void> {
     const { backoffMs, backoffMaxMs } = this.#options
-    const delayMs =
-      Math.min(backoffMs * 2 ** Math.min(tries, 16), backoffMaxMs) * (0.5 + this.#random.float() / 2)
-    await this.sleep(Math.min(delayMs, atMostMs), signal)
+    const most = Math.min(backoffMaxMs, longestMs)
+    const delayMs = Math.min(backoffMs * 2 ** Math.min(tries, 16), most) * (0.5 + this.#random.float() / 2)
+    await this.sleep(Math.min(delayMs, leftMs), signal)
   }
 
   /** Resolves after `delayMs`, or when aborted. */
@@ -216,7 +211,22 @@ export class KvCaller {
 
   close(): void {
     this.#isClosed = true
-    for (const wake of this.#waiting.splice(0)) wake()
+  }
+
+  /** Why a call has come to nothing, when its time is over. */
+  failureOf({ what, isUnknown, lastProblem, tries, signal }: KvCallOutcome): ActorError {
+    const details = { outcome: isUnknown ? 'unknown' : 'not-done', tries }
+    if (signal?.aborted === true) {
+      const text = `${what} was given up: ${isUnknown ? 'whether it was carried out is unknown' : 'nothing was done'}`
+      return new ActorError('RUNTIME_ABORTED', text, details, signal.reason)
+    }
+    if (isUnknown) {
+      const text = `Nobody knows whether ${what} was carried out: its deadline passed (${lastProblem}); read, and decide`
+      return new OutcomeUnknown(text, details)
+    }
+    if (this.#isClosed) return clientClosed()
+    const text = `${what} was not done: no server could do it in time (${lastProblem}); try again later`
+    return new KvError('KV_UNAVAILABLE', text, details)
   }
 
   // ---- Inside --------------------------------------------------------------------------------------------------
@@ -239,7 +249,7 @@ export class KvCaller {
       // Two that name each other must not be asked as fast as they answer.
       if (isNews && call.tries % 3 !== 0) return
     }
-    await this.#backOff(call)
+    await this.#backOff(call, leaderlessPauseMs)
   }
 
   #note(call: KvCall, target: string, error: unknown): void {
@@ -252,24 +262,9 @@ export class KvCaller {
     call.lastProblem = error.message
   }
 
-  #failure(call: KvCall): ActorError {
-    const { what, isUnknown, lastProblem, tries, signal } = call
-    const details = { outcome: isUnknown ? 'unknown' : 'not-done', tries }
-    if (signal?.aborted === true) {
-      const text = `${what} was given up: ${isUnknown ? 'whether it was carried out is unknown' : 'nothing was done'}`
-      return new ActorError('RUNTIME_ABORTED', text, details, signal.reason)
-    }
-    if (isUnknown) {
-      const text = `Nobody knows whether ${what} was carried out: its deadline passed (${lastProblem}); read, and decide`
-      return new OutcomeUnknown(text, details)
-    }
-    if (this.#isClosed) return closed()
-    const text = `${what} was not done: no server could do it in time (${lastProblem}); try again later`
-    return new KvError('KV_UNAVAILABLE', text, details)
-  }
-
-  #backOff(call: KvCall): Promise<void> {
-    return this.pause(Math.floor(call.tries / 2), call.signal, Math.max(0, call.untilMs - this.nowMs()))
+  #backOff(call: KvCall, longestMs?: number): Promise<void> {
+    const leftMs = Math.max(0, call.untilMs - this.nowMs())
+    return this.pause(Math.floor(call.tries / 2), call.signal, leftMs, longestMs)
   }
 
   #nextServer(): string {
@@ -285,50 +280,19 @@ export class KvCaller {
     }
     return ref
   }
-
-  async #waitForRoom(call: KvCall): Promise<void> {
-    const { inFlightMax, waitingMax } = this.#options
-    while (this.#inFlight >= inFlightMax) {
-      if (this.#waiting.length >= waitingMax) {
-        const text = `${call.what} was not done: ${inFlightMax} calls are under way and ${waitingMax} wait; wait for some`
-        throw new KvError('KV_CLIENT_FULL', text)
-      }
-      await this.#waitInLine(call)
-      if (this.#isClosed) throw closed()
-      if (call.signal?.aborted === true || call.untilMs <= this.nowMs()) {
-        // It may have been woken for a place that it does not take.
-        if (this.#inFlight < inFlightMax) this.#waiting.shift()?.()
-        throw this.#failure(call)
-      }
-    }
-    this.#inFlight++
-  }
-
-  #waitInLine(call: KvCall): Promise<void> {
-    return new Promise((resolve) => {
-      const wake = (): void => {
-        timer.cancel()
-        call.signal?.removeEventListener('abort', leave)
-        resolve()
-      }
-      const leave = (): void => {
-        const at = this.#waiting.indexOf(wake)
-        if (at >= 0) this.#waiting.splice(at, 1)
-        wake()
-      }
-      const timer = this.#clock.setTimer(call.untilMs, leave)
-      this.#waiting.push(wake)
-      if (call.signal?.aborted === true) leave()
-      else call.signal?.addEventListener('abort', leave, { once: true })
-    })
-  }
 }
 
 function isFinal(reply: KvReply): reply is FinalReply {
   const { kind } = reply
-  return kind === 'result' || kind === 'opened' || kind === 'session-expired' || kind === 'compacted'
+  return (
+    kind === 'result' ||
+    kind === 'results' ||
+    kind === 'opened' ||
+    kind === 'session-expired' ||
+    kind === 'compacted'
+  )
 }
 
-function closed(): KvError {
+export function clientClosed(): KvError {
   return new KvError('KV_CLIENT_CLOSED', 'The client of the store was closed')
 }

@@ -17,7 +17,7 @@ export interface KvClientOptions {
   readonly waitingMax?: number | undefined
   /** First pause before another try; it doubles, with chance, up to `backoffMaxMs`. Milliseconds. @default 10 */
   readonly backoffMs?: number | undefined
-  /** @default 500 */
+  /** While the servers know of no leader it is 50 at most. @default 500 */
   readonly backoffMaxMs?: number | undefined
   /** A session that was not used for so long is over; the next write opens another. Milliseconds. @default 600_000 */
   readonly sessionTtlMs?: number | undefined

@@ -7,7 +7,17 @@
  */
 import { OutcomeUnknown } from '../core/consensus-error.ts'
 import type { ReadConsistency } from '../core/consensus-group.ts'
-import { KvCaller, type KvCall } from './kv-caller.ts'
+import {
+  deleteAnswer,
+  doneAnswer,
+  entryIn,
+  getAnswer,
+  leaseAnswer,
+  putAnswer,
+  transactAnswer,
+} from './kv-answer.ts'
+import type { ByteWriter } from './kv-buffer.ts'
+import { KvCaller, type FinalReply } from './kv-caller.ts'
 import {
   checkKvClientOptions,
   type CheckedKvClientOptions,
@@ -15,7 +25,7 @@ import {
   type KvClientOptions,
 } from './kv-client-options.ts'
 import { comparisonOf, putOf, transactionOf } from './kv-client-transaction.ts'
-import { encodeKvCommand, encodeKvGet } from './kv-codec.ts'
+import { writeKvCommand, writeKvGet } from './kv-codec.ts'
 import type {
   KvCommand,
   KvCompare,
@@ -29,7 +39,10 @@ import type {
   KvTransaction,
 } from './kv-command.ts'
 import { KvError } from './kv-error.ts'
+import type { GatheredBatch } from './kv-gathered-batch.ts'
+import { KvGathering, type GatheringLine } from './kv-gathering.ts'
 import { rangeOf, type KvKeys } from './kv-key.ts'
+import { isForBatch } from './kv-batch.ts'
 import { KeptLease, type KvLease } from './kv-lease.ts'
 import { kvLimits } from './kv-limit.ts'
 import type { KvNode } from './kv-service.ts'
@@ -128,6 +141,9 @@ export function kvClient(node: KvNode, options: KvClientOptions): KvClient {
 class Client implements KvClient {
   readonly #options: CheckedKvClientOptions
   readonly #caller: KvCaller
+  readonly #gathering: KvGathering
+  readonly #writes: GatheringLine
+  readonly #reads: Readonly<Record<ReadConsistency, GatheringLine>>
   readonly #watches: KvWatches
   readonly #leases = new Set<KeptLease>()
   #session: KvSession | undefined
@@ -138,15 +154,19 @@ class Client implements KvClient {
     const id = Array.from(platform.secureBytes(12), (byte) => byte.toString(16).padStart(2, '0')).join('')
     this.#options = options
     this.#caller = new KvCaller(node, options, platform.random.fork(`kv-client/${id}`))
+    this.#gathering = new KvGathering(this.#caller, options, platform.clock, platform.scheduler.afterTurn)
+    this.#writes = this.#gathering.line(true, (batch) => this.#carryWrites(batch))
+    const reads = (consistency: ReadConsistency): GatheringLine =>
+      this.#gathering.line(false, (batch) => this.#carryReads(batch, consistency))
+    this.#reads = { linearizable: reads('linearizable'), lease: reads('lease'), local: reads('local') }
     this.#watches = new KvWatches(node, options, this.#caller, id)
   }
 
   // ---- Reads ---------------------------------------------------------------------------------------------------
 
-  async get(key: string, options: KvReadOptions = {}): Promise<KvEntry | undefined> {
+  get(key: string, options: KvReadOptions = {}): Promise<KvEntry | undefined> {
     const { revision } = options
-    const { result } = await this.#read({ type: 'get', from: key, revision }, options)
-    return result.entries[0]
+    return this.#read({ type: 'get', from: key, revision }, options, entryIn)
   }
 
   async range(
@@ -156,7 +176,7 @@ class Client implements KvClient {
     const { consistency, timeoutMs, signal, limit = 0, ...fields } = options
     const call = { consistency, timeoutMs, signal }
     let range = rangeOf(keys)
-    const first = await this.#read({ ...fields, ...range, type: 'get', limit }, call)
+    const first = await this.#read({ ...fields, ...range, type: 'get', limit }, call, getAnswer)
     const { count } = first.result
     const entries = [...first.result.entries]
     const wanted = limit === 0 ? count : Math.min(limit, count)
@@ -170,6 +190,7 @@ class Client implements KvClient {
         { ...fields, ...range, type: 'get', revision: at, limit: wanted - entries.length },
         // Whoever asked for what is local asks one server, which may not be the next one to be asked.
         { ...call, consistency: consistency === 'lease' ? 'linearizable' : consistency },
+        getAnswer,
       )
       if (page.result.entries.length === 0) break
       entries.push(...page.result.entries)
@@ -191,14 +212,12 @@ class Client implements KvClient {
 
   // ---- Writes --------------------------------------------------------------------------------------------------
 
-  async put(
+  put(
     key: string,
     value: KvValue,
     options: KvPutOptions = {},
   ): Promise<{ readonly revision: number; readonly previous: KvEntry | undefined }> {
-    const command = putOf(key, value, options)
-    const { revision, result } = await this.#write(`put "${key}"`, command, options, 'put')
-    return { revision, previous: result.previous }
+    return this.#write('put', key, putOf(key, value, options), options, putAnswer)
   }
 
   async delete(
@@ -206,7 +225,7 @@ class Client implements KvClient {
     options: KvCallOptions & { readonly previous?: boolean | undefined } = {},
   ): Promise<{ readonly revision: number; readonly deleted: number; readonly previous: readonly KvEntry[] }> {
     const command = { ...rangeOf(keys), type: 'delete', previous: options.previous } as const
-    const { revision, result } = await this.#write(`delete "${command.from}"`, command, options, 'delete')
+    const { revision, result } = await this.#write('delete', command.from, command, options, deleteAnswer)
     return { revision, deleted: result.deleted, previous: result.previous }
   }
 
@@ -220,9 +239,10 @@ class Client implements KvClient {
   }> {
     const { revision, result } = await this.#write(
       'a transaction',
+      undefined,
       transactionOf(transaction),
       options,
-      'transact',
+      transactAnswer,
     )
     return { revision, succeeded: result.succeeded, results: result.results }
   }
@@ -237,7 +257,7 @@ class Client implements KvClient {
     const get = { type: 'get', from: key } as const
     // oxlint-disable-next-line unicorn/no-thenable -- a list is no function: nobody takes this for a promise
     const command = { type: 'transact', when, then: [putOf(key, value, options)], otherwise: [get] } as const
-    const { revision, result } = await this.#write(`compare and set "${key}"`, command, options, 'transact')
+    const { revision, result } = await this.#write('compare and set', key, command, options, transactAnswer)
     const found = result.results[0]
     return { ok: result.succeeded, revision, current: found?.type === 'get' ? found.entries[0] : undefined }
   }
@@ -249,9 +269,10 @@ class Client implements KvClient {
     const sentMs = this.#caller.nowMs()
     const { result } = await this.#write(
       'the grant of a lease',
+      undefined,
       { type: 'lease-grant', id, ttlMs },
       options,
-      'lease',
+      leaseAnswer,
     )
     const lease: KeptLease = new KeptLease(this.#caller, result.id, result.ttlMs, sentMs, () =>
       this.#revoke(lease),
@@ -262,7 +283,13 @@ class Client implements KvClient {
   }
 
   async compact(revision: number, options: KvCallOptions = {}): Promise<{ readonly revision: number }> {
-    const answer = await this.#write(`compact at ${revision}`, { type: 'compact', revision }, options, 'done')
+    const answer = await this.#write(
+      `compact at ${revision}`,
+      undefined,
+      { type: 'compact', revision },
+      options,
+      doneAnswer,
+    )
     return { revision: answer.revision }
   }
 
@@ -272,6 +299,7 @@ class Client implements KvClient {
 
   async close(): Promise<void> {
     this.#caller.close()
+    this.#gathering.close()
     for (const lease of [...this.#leases]) lease.abandon()
     await this.#watches.close()
   }
@@ -284,90 +312,93 @@ class Client implements KvClient {
 
   async #revoke({ id }: KvLease): Promise<void> {
     try {
-      await this.#write(`revoke lease ${id}`, { type: 'lease-revoke', id }, {}, 'lease')
+      await this.#write(`revoke lease ${id}`, undefined, { type: 'lease-revoke', id }, {}, leaseAnswer)
     } catch (error) {
       // It is over already: that is what was wanted.
       if (!(error instanceof KvError) || error.code !== 'KV_LEASE_NOT_FOUND') throw error
     }
   }
 
-  async #read(get: KvGet, options: KvReadOptions): Promise<Answer<'get'>> {
-    const { consistency = 'linearizable' } = options
-    const request = encodeKvGet(get)
-    const caller = this.#caller
-    const call = caller.begin(`get "${get.from}"`, options)
-    const server = consistency === 'local' ? caller.nearestServer() : undefined
-    const room = caller.enter(call)
-    if (room !== undefined) await room
-    try {
-      const reply = await caller.send(
-        call,
-        (to, how) => to.ask({ type: 'read', request, consistency }, how),
-        server,
-      )
-      return answerOf(reply.kind === 'result' ? reply.result : undefined, 'get')
-    } catch (error) {
-      // A read changes nothing: that its answer is missing is all there is to say.
-      if (!(error instanceof OutcomeUnknown)) throw error
-      const text = `get "${get.from}" was not answered in time (${call.lastProblem})`
-      throw new KvError('KV_UNAVAILABLE', text, error.details)
-    } finally {
-      caller.leave()
-    }
+  /** Hot (benchmark: raft). */
+  #read<T>(get: KvGet, options: KvReadOptions, shape: (result: KvResult) => T): Promise<T> {
+    const { consistency = 'linearizable', timeoutMs = this.#options.timeoutMs, signal } = options
+    const key = get.from
+    return this.#reads[consistency].call({
+      verb: 'get',
+      key,
+      timeoutMs,
+      signal,
+      value: get,
+      write: writeKvGet,
+      bytes: key.length * 3 + 64,
+      isAlone: get.to !== undefined,
+      shape,
+    })
   }
 
   /** Hot (benchmark: raft). */
-  async #write<T extends ResultType>(
-    what: string,
+  #write<T>(
+    verb: string,
+    key: string | undefined,
     command: KvCommand,
     options: KvCallOptions,
-    type: T,
-  ): Promise<Answer<T>> {
-    const bytes = encodeKvCommand(command)
-    if (bytes.length > kvLimits.commandBytesMax) {
-      const text = `${what} was not done: it has ${bytes.length} bytes, and may have ${kvLimits.commandBytesMax}`
-      throw new KvError('KV_BAD_REQUEST', text)
-    }
-    const call = this.#caller.begin(what, options)
-    const room = this.#caller.enter(call)
-    if (room !== undefined) await room
-    try {
-      return answerOf(await this.#writeOnce(call, bytes), type)
-    } finally {
-      this.#caller.leave()
-    }
+    shape: (result: KvResult) => T,
+  ): Promise<T> {
+    const { timeoutMs = this.#options.timeoutMs, signal } = options
+    return this.#writes.call({
+      verb,
+      key,
+      timeoutMs,
+      signal,
+      value: command,
+      write: writeChecked,
+      bytes: bytesMostOf(command),
+      isAlone: !isForBatch(command),
+      shape,
+    })
+  }
+
+  #carryReads(batch: GatheredBatch, consistency: ReadConsistency): Promise<FinalReply | undefined> {
+    const { bytes: request } = batch
+    return this.#caller.trySend(
+      batch,
+      (server, how) => server.ask({ type: 'read', request, consistency }, how),
+      consistency === 'local' ? this.#caller.nearestServer() : undefined,
+    )
   }
 
   /** Applied once, however often it is tried. */
-  async #writeOnce(call: KvCall, command: Uint8Array): Promise<KvResult> {
+  async #carryWrites(batch: GatheredBatch): Promise<FinalReply | undefined> {
+    const { bytes: command } = batch
     for (;;) {
-      const session = this.#session ?? (await this.#openSession(call))
+      const session = this.#session ?? (await this.#openSession())
       const sequence = session.take()
+      let reply: FinalReply | undefined
       try {
-        const reply = await this.#caller.send(call, (server, how) =>
+        reply = await this.#caller.trySend(batch, (server, how) =>
           server.ask(
             { type: 'write', session: session.id, sequence, below: session.answeredBelow, command },
             how,
           ),
         )
-        if (reply.kind === 'result') return reply.result
       } finally {
         session.giveBack(sequence)
       }
+      if (reply?.kind !== 'session-expired') return reply
       if (this.#session === session) this.#session = undefined
-      if (call.isUnknown) {
-        const text = `Nobody knows whether ${call.what} was carried out: its session ended while it was tried; read, and decide`
-        throw new OutcomeUnknown(text, { outcome: 'unknown', tries: call.tries })
+      if (batch.isUnknown) {
+        const text = `Nobody knows whether ${batch.what} was carried out: its session ended while it was tried; read, and decide`
+        throw new OutcomeUnknown(text, { outcome: 'unknown', tries: batch.tries })
       }
     }
   }
 
-  /** One for all that need it now. */
-  #openSession(call: KvCall): Promise<KvSession> {
+  /** One for all that need it now. Calls whose deadlines pass meanwhile have failed by then. */
+  #openSession(): Promise<KvSession> {
     this.#opening ??= this.#askForSession().finally(() => {
       this.#opening = undefined
     })
-    return this.#caller.within(call, this.#opening)
+    return this.#opening
   }
 
   async #askForSession(): Promise<KvSession> {
@@ -390,21 +421,17 @@ class Client implements KvClient {
   }
 }
 
-type ResultType = Extract<KvResult, { readonly ok: true }>['result']['type']
-
-interface Answer<T extends ResultType> {
-  readonly revision: number
-  readonly result: Extract<Extract<KvResult, { readonly ok: true }>['result'], { readonly type: T }>
+/** Bytes that a command takes at most, if it may stand in a batch. */
+function bytesMostOf(command: KvCommand): number {
+  if (command.type === 'put') return command.key.length * 3 + command.value.length + 32
+  return command.type === 'delete' ? (command.from.length + (command.to?.length ?? 0)) * 3 + 32 : 256
 }
 
-/** @throws {KvError} what the store itself refused */
-function answerOf<T extends ResultType>(answer: KvResult | undefined, type: T): Answer<T> {
-  if (answer !== undefined && !answer.ok) {
-    const { code, message, compactRevision } = answer.error
-    const more = compactRevision === undefined ? {} : { compactRevision }
-    throw new KvError(code, message, { revision: answer.revision, ...more })
-  }
-  if (answer === undefined || answer.result.type !== type)
-    throw new RangeError('A server answered something else')
-  return { revision: answer.revision, result: answer.result as Answer<T>['result'] }
+function writeChecked(writer: ByteWriter, command: KvCommand): void {
+  const before = writer.size
+  writeKvCommand(writer, command)
+  const bytes = writer.size - before
+  if (bytes <= kvLimits.commandBytesMax) return
+  const text = `The command was not sent: it has ${bytes} bytes, and may have ${kvLimits.commandBytesMax}`
+  throw new KvError('KV_BAD_REQUEST', text)
 }

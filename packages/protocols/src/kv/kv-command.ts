@@ -119,6 +119,12 @@ export type KvResult =
       readonly result: { readonly type: 'lease'; readonly id: number; readonly ttlMs: number }
     }
   | { readonly ok: true; readonly revision: number; readonly result: { readonly type: 'done' } }
+  /** Of several commands in one entry: their results one behind the other, as `writeKvResult` writes them. */
+  | {
+      readonly ok: true
+      readonly revision: number
+      readonly result: { readonly type: 'batch'; readonly answers: Uint8Array }
+    }
   | { readonly ok: false; readonly revision: number; readonly error: KvRefusal }
 
 /** Refused by the state itself, the same on every member. */

@@ -11,6 +11,8 @@ export const kvLimits = Object.freeze({
   valueBytesMax: 1_572_864,
   /** One encoded command. */
   commandBytesMax: 2_097_152,
+  /** Commands of one batch. */
+  batchCommandsMax: 1_024,
   /** Operations that one transaction can run, and comparisons of one transaction. */
   operationsMax: 128,
   /** Transactions within transactions. */

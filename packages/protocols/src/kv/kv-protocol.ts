@@ -102,6 +102,11 @@ export const KvService = protocol('understudy-kv', {
 /** An answer of a service. */
 export type KvReply =
   | { readonly kind: 'result'; readonly result: KvResult }
+  /**
+   * Of a batch: the results in order, one behind the other, for `readKvResult`. Of reads there may be fewer than were asked
+   * for, one at least, when they take too much room together; the rest is to be asked again.
+   */
+  | { readonly kind: 'results'; readonly results: ByteReader }
   /** Nothing was done; `leader` is the node to ask, `''` when none is known. */
   | { readonly kind: 'not-leader'; readonly leader: string }
   /** Nothing was done: too much waits. */
@@ -125,10 +130,11 @@ const kinds = [
   'closed',
   'opened',
   'compacted',
+  'results',
 ] as const
 
-/** The bytes of an answer. */
-export function encodeKvReply(reply: KvReply): Uint8Array {
+/** The bytes of an answer but for those of a batch. */
+export function encodeKvReply(reply: Exclude<KvReply, { readonly kind: 'results' }>): Uint8Array {
   // The codec leaves room for the kind: results are most answers.
   if (reply.kind === 'result') return encodeKvResult(reply.result, 0)
   const writer = new ByteWriter(32)
@@ -155,6 +161,29 @@ export function encodeKvReply(reply: KvReply): Uint8Array {
   return writer.take()
 }
 
+/** The bytes of a write's answer: of one command, or of a batch. */
+export function encodeKvWriteReply(result: KvResult): Uint8Array {
+  if (!result.ok || result.result.type !== 'batch') return encodeKvReply({ kind: 'result', result })
+  const { answers } = result.result
+  const writer = beginKvResults(answers.length + 1)
+  writer.rest(answers)
+  return writer.take()
+}
+
+/** Behind what it holds come the results of a batch, written by `writeKvResult`. `bytes`: how many are likely. */
+export function beginKvResults(bytes: number): ByteWriter {
+  const writer = new ByteWriter(bytes)
+  writer.byte(kinds.indexOf('results'))
+  return writer
+}
+
+/** As `beginKvResults`, for the only result of a read that is no batch. */
+export function beginKvResult(bytes: number): ByteWriter {
+  const writer = new ByteWriter(bytes)
+  writer.byte(kinds.indexOf('result'))
+  return writer
+}
+
 /** @throws {RangeError} when the bytes are no answer */
 export function decodeKvReply(bytes: unknown): KvReply {
   if (!(bytes instanceof Uint8Array)) throw new RangeError('An answer of the store is bytes')
@@ -175,6 +204,8 @@ export function decodeKvReply(bytes: unknown): KvReply {
       return { kind, number: reader.number(), progressMs: reader.number() }
     case 'compacted':
       return { kind, compactRevision: reader.number() }
+    case 'results':
+      return { kind, results: reader }
     default:
       throw new RangeError('An answer of the store begins as none does')
   }

@@ -14,10 +14,11 @@ import {
   type MessageOf,
 } from '@understudy/runtime'
 import type { ConsensusGroup, GroupStatus, SessionStamp } from '../core/consensus-group.ts'
-import { decodeKvGet, encodeKvCommand } from './kv-codec.ts'
+import { encodeKvCommand } from './kv-codec.ts'
 import type { KvCommand, KvResult } from './kv-command.ts'
 import {
   encodeKvReply,
+  encodeKvWriteReply,
   KvService,
   type KvReply,
   type KvServiceMessages,
@@ -25,12 +26,11 @@ import {
   type WatchRequest,
 } from './kv-protocol.ts'
 import { leaderDuty } from './kv-leader-duty.ts'
+import { KvReader } from './kv-reader.ts'
 import type { KvReplica } from './kv-replica.ts'
 import type { CheckedKvServiceOptions } from './kv-service-options.ts'
 import { WatchHub, type Watcher } from './kv-watch-hub.ts'
 
-/** What one get answers at most; a range goes on with another. It has to fit a frame. */
-const readBytesMax = 524_288
 /** A request waits so long for the group when its asker does not say. */
 const timeoutMsDefault = 10_000
 
@@ -79,6 +79,7 @@ class Service {
   readonly #replica: KvReplica
   readonly #options: CheckedKvServiceOptions
   readonly #hub: WatchHub<WatchTarget>
+  readonly #reader = new KvReader()
   /** By client and its number. */
   readonly #watchers = new Map<string, Watcher<WatchTarget>>()
   /** Watches of each client, so that it is watched once. */
@@ -88,6 +89,9 @@ class Service {
   #elsewhere: Uint8Array
   #leaderlessSinceMs: number | undefined
   #isPumpDue = false
+  #isTickDue = false
+  /** Something was applied since the last tick. */
+  #isChanged = false
   /** A proposal of the leader's own is under way. */
   #isBusy = false
   /** Log time of the newest command, and when that was first seen here. */
@@ -118,7 +122,6 @@ class Service {
       for (const end of ends) end()
     })
     this.#useStatus(group.status())
-    ctx.timers.every('tick', options.checkMs, { type: 'tick' })
   }
 
   // ---- Requests ------------------------------------------------------------------------------------------------
@@ -140,13 +143,12 @@ class Service {
 
   read({ request, consistency }: MessageOf<KvServiceMessages, 'read'>): Answer {
     if (!(request instanceof Uint8Array)) return badMessage
-    const answer = (): Uint8Array => encodeKvReply({ kind: 'result', result: this.#answer(request) })
     const call = this.#ctx.call()
     const owed = call.later<Uint8Array>()
     const timeoutMs = this.#timeLeft(call.deadlineMs)
     // Also what is local: a new life of the member has no state to read at first.
     this.#group.read({ consistency, timeoutMs }).then(
-      () => owed.reply(answer()),
+      () => owed.reply(this.#reader.answer(this.#replica.machine, request)),
       (error: unknown) => owed.reply(this.#failure(error)),
     )
     return owed
@@ -177,21 +179,10 @@ class Service {
     const call = this.#ctx.call()
     const owed = call.later<Uint8Array>()
     this.#group.propose(command, { session, timeoutMs: this.#timeLeft(call.deadlineMs) }).then(
-      (result) => owed.reply(encodeKvReply({ kind: 'result', result })),
+      (result) => owed.reply(encodeKvWriteReply(result)),
       (error: unknown) => owed.reply(this.#failure(error)),
     )
     return owed
-  }
-
-  #answer(request: Uint8Array): KvResult {
-    let get: unknown
-    try {
-      get = decodeKvGet(request)
-    } catch {
-      // The machine words it.
-      get = undefined
-    }
-    return this.#replica.machine.read(get, readBytesMax)
   }
 
   #badRequest(message: string): KvResult {
@@ -211,7 +202,7 @@ class Service {
     return encodeKvReply(this.#replyTo(error))
   }
 
-  #replyTo(error: unknown): KvReply {
+  #replyTo(error: unknown): Exclude<KvReply, { readonly kind: 'results' }> {
     // The group takes no command as large; nothing was appended.
     if (error instanceof RangeError || error instanceof TypeError) {
       return { kind: 'result', result: this.#badRequest(error.message) }
@@ -274,11 +265,15 @@ class Service {
     this.#schedulePump()
   }
 
+  /**
+   * Its client has ended, or its node is no member here: not any more, or not yet, and then it is there all the same, and has to
+   * hear of it.
+   */
   clientGone(client: string): void {
     for (const watcher of [...this.#hub]) {
       if (watcher.target.client !== client) continue
       this.#hub.delete(watcher)
-      this.#forget(watcher.target)
+      this.#end(watcher.target, `your node is no member for node "${this.#standing.node}"`, 0)
     }
   }
 
@@ -301,6 +296,7 @@ class Service {
         without: without === 'put' || without === 'delete' ? without : undefined,
       } as const
       this.#watchers.set(key, this.#hub.add({ client, watch, to }, wish, credit, this.#ctx.now()))
+      this.#scheduleTick()
       const known = this.#clients.get(client)
       if (known !== undefined) known.count++
       else {
@@ -334,9 +330,11 @@ class Service {
     }
   }
 
-  /** Something was applied. Hot: once a command, while others watch. */
+  /** Something was applied. Hot: once an entry. */
   #changed(): void {
+    this.#isChanged = true
     if (this.#hub.size > 0) this.#schedulePump()
+    if (!this.#isTickDue) this.#scheduleTick()
   }
 
   /** Behind what is applied in this turn, so that a burst is sent together. */
@@ -348,7 +346,23 @@ class Service {
 
   // ---- The group, and what its leader has to do ------------------------------------------------------------------
 
+  /** When there is something to look after: a thousand stores at rest cost nothing. */
+  #scheduleTick(): void {
+    if (this.#isTickDue || !this.#isTickNeeded()) return
+    this.#isTickDue = true
+    this.#ctx.timers.once('tick', this.#options.checkMs, { type: 'tick' })
+  }
+
+  #isTickNeeded(): boolean {
+    if (this.#hub.size > 0) return true
+    if (this.#standing.role !== 'leader') return false
+    const { leases, quotaBytes } = this.#replica.machine.state
+    return this.#isChanged || this.#isBusy || leases.size > 0 || quotaBytes !== this.#options.quotaBytes
+  }
+
   tick(): void {
+    this.#isTickDue = false
+    this.#isChanged = false
     const nowMs = this.#ctx.now()
     const { timeMs } = this.#replica.machine.state
     if (timeMs !== this.#seenTimeMs) {
@@ -363,6 +377,7 @@ class Service {
       this.#endAll(`node "${this.#standing.node}" knows no leader`)
     }
     if (this.#standing.role === 'leader' && !this.#isBusy) this.#lead(nowMs)
+    this.#scheduleTick()
   }
 
   /** One duty at a time; the rest comes with a later tick. */
@@ -397,6 +412,9 @@ class Service {
     else this.#leaderlessSinceMs ??= this.#ctx.now()
     if (status.role === 'closed' || status.role === 'removed')
       this.#endAll(`node "${status.node}" is no member`)
+    // What the leader before it did not come to do.
+    this.#isChanged = true
+    this.#scheduleTick()
   }
 
   #makeElsewhere(): Uint8Array {

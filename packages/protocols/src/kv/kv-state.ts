@@ -100,8 +100,8 @@ export class KvState {
   logFrom = 1
   /** By revision from `logFrom`: what it changed, in the order of its operations. */
   #log: (KvVersion | readonly KvVersion[])[] = []
-  /** What the command in progress has changed. */
-  #changes: KvVersion[] = []
+  /** What the command in progress has changed: mostly one version, which needs no list. */
+  #changes: KvVersion | KvVersion[] | undefined
 
   // ---- Changing ------------------------------------------------------------------------------------------------
 
@@ -112,7 +112,8 @@ export class KvState {
     const revision = this.revision + 1
     const isNew = head === undefined || head.value === undefined
     const version = new KvVersion(
-      key,
+      // All versions of a key share one text, and that of the command can go.
+      head === undefined ? key : head.key,
       value,
       isNew ? revision : head.createRevision,
       revision,
@@ -160,11 +161,10 @@ export class KvState {
    */
   commit(): void {
     const changes = this.#changes
-    if (changes.length === 0) return
+    if (changes === undefined) return
     this.revision++
-    this.#log.push(changes.length === 1 ? (changes[0] as KvVersion) : changes)
-    if (changes.length === 1) changes.length = 0
-    else this.#changes = []
+    this.#log.push(changes)
+    this.#changes = undefined
   }
 
   /** Forgets what nobody may read once reads below `revision` are refused. O(changes it forgets). */
@@ -286,7 +286,10 @@ export class KvState {
 
   #changed(version: KvVersion): void {
     this.bytes += sizeOf(version)
-    this.#changes.push(version)
+    const changes = this.#changes
+    if (changes === undefined) this.#changes = version
+    else if (changes instanceof KvVersion) this.#changes = [changes, version]
+    else changes.push(version)
   }
 
   /** A change falls out of the log: nobody sees what it replaced any more, nor, when it was a deletion, itself. */

@@ -148,9 +148,15 @@ class KvWatchStream implements KvWatch {
   /** What is asked for next; 0: from now on. */
   #next: number
   #taken = 0
+  /** Revision of the last batch that was put in line. */
+  #told = 0
   #status: 'idle' | 'subscribing' | 'subscribed' | 'ended' = 'idle'
   #error: Error | undefined
   #subscription = 0
+  /** Subscriptions in a row that ended before anything came: the next one waits. */
+  #fruitless = 0
+  /** Why the one that is being made is over already: that can be known before its answer is. */
+  #endedEarly = ''
   server: string | undefined
   #sequence = 0
   #partial: KvEvent[] = []
@@ -232,6 +238,7 @@ class KvWatchStream implements KvWatch {
   push(bytes: unknown): void {
     if (!(bytes instanceof Uint8Array)) return
     this.#heardMs = this.#caller.nowMs()
+    this.#fruitless = 0
     const reader = new ByteReader(bytes)
     const flags = reader.byte()
     if (reader.number() !== ++this.#sequence) {
@@ -265,8 +272,12 @@ class KvWatchStream implements KvWatch {
       this.#compacted(compactRevision)
       return
     }
-    // Who is subscribing finds out by itself.
-    if (this.#status === 'subscribed') void this.#subscribe(why)
+    if (this.#status === 'subscribing') {
+      this.#endedEarly = why
+      return
+    }
+    this.#fruitless++
+    void this.#subscribe(why)
   }
 
   /** Now and then: a server that says nothing is given up. */
@@ -279,7 +290,8 @@ class KvWatchStream implements KvWatch {
   #bookmark(revision: number): void {
     // Nothing comes any more of what lies below, so a later subscription need not ask for it.
     this.#next = Math.max(this.#next, revision + 1)
-    if (this.#wish.progress !== true) return
+    // A server that has just begun a new life may be behind what another one told.
+    if (this.#wish.progress !== true || revision < this.#told) return
     const last = this.#queue.at(-1)
     if (last !== undefined && last.batch.events.length === 0) this.#queue.pop()
     this.#enqueue({ revision, events: [] }, 0)
@@ -291,7 +303,7 @@ class KvWatchStream implements KvWatch {
     this.#leave()
     this.#status = 'subscribing'
     let problem = why
-    for (let tries = 0; this.#isSubscribing(); tries++) {
+    for (let tries = why === '' ? 0 : this.#fruitless - 1; this.#isSubscribing(); tries++) {
       if (tries > 0) await this.#caller.pause(tries, this.#wish.signal)
       if (!this.#isSubscribing()) return
       try {
@@ -318,6 +330,7 @@ class KvWatchStream implements KvWatch {
     const server = isFirst ? this.#caller.nearestServer() : this.#caller.nextServer()
     this.server = server
     this.#subscription = this.#watches.subscribe(this)
+    this.#endedEarly = ''
     this.#sequence = 0
     this.#partial = []
     this.#owed = 0
@@ -346,6 +359,7 @@ class KvWatchStream implements KvWatch {
     switch (reply.kind) {
       case 'opened':
         if (this.#next === 0) this.#next = reply.number
+        if (this.#endedEarly !== '') return this.#endedEarly
         this.#progressMs = reply.progressMs
         this.#heardMs = this.#caller.nowMs()
         this.#status = 'subscribed'
@@ -379,6 +393,7 @@ class KvWatchStream implements KvWatch {
   // ---- Handing out ---------------------------------------------------------------------------------------------
 
   #enqueue(batch: KvBatch, bytes: number): void {
+    this.#told = batch.revision
     this.#queuedBytes += bytes
     const waiter = this.#waiters.shift()
     if (waiter === undefined) this.#queue.push({ batch, bytes })

@@ -48,6 +48,17 @@ export class ElectionTimeout {
     this.#lengthMs = this.#draw(this.#electionTimeoutMs / 2, this.#electionTimeoutMs)
   }
 
+  /** Votes may be split: as `retry`, unless it is due before. It begins with a pre-vote again, and so harms nobody. */
+  refused(nowMs: number): void {
+    const { deadlineMs } = this
+    const sinceMs = this.#sinceMs
+    const lengthMs = this.#lengthMs
+    this.retry(nowMs)
+    if (this.deadlineMs <= deadlineMs) return
+    this.#sinceMs = sinceMs
+    this.#lengthMs = lengthMs
+  }
+
   /** The leader may be gone: in [0, E/2), unless it is due before. */
   hasten(nowMs: number): void {
     const lengthMs = this.#draw(0, this.#electionTimeoutMs / 2)

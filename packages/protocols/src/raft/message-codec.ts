@@ -42,6 +42,8 @@ export type GroupMessage =
   | { readonly type: 'hello' }
   /** Leader to a node: say hello. Whatever its store is. */
   | { readonly type: 'who' }
+  /** In answer to `hello`, from who does not lead: nodes that take part, as far as it knows. One of them leads, or knows more. */
+  | { readonly type: 'members'; readonly nodes: readonly string[] }
   /** Leader to a member: the configuration committed at `index` no longer names you. */
   | { readonly type: 'removed'; readonly index: number }
 
@@ -51,6 +53,8 @@ export const snapshotChunkBytesMax = 262_144
 const configurationBytesMax = 1_048_576
 const idCharsMax = 512
 const chunksMax = 16_777_216
+/** Names of nodes in one `members`. */
+const nodesMax = 256
 
 /** One number a kind, never used for anything else. */
 const kinds = {
@@ -73,13 +77,10 @@ const kinds = {
   hello: 24,
   who: 25,
   removed: 26,
+  members: 27,
 } as const satisfies Readonly<Record<(RaftMessage | GroupMessage)['type'], number>>
 
 const noBytes = new Uint8Array(0)
-
-/** Entries of the newest append and their bytes: a leader says the same to each of its followers. */
-let encodedEntries: readonly LogEntry[] = []
-let encodedBytes: Uint8Array = noBytes
 
 /** The message as plain data for the store `store`. The arrays inside belong to the caller of the transport. Hot for appends. */
 export function encodeMessage(store: string, message: RaftMessage | GroupMessage): readonly unknown[] {
@@ -130,6 +131,8 @@ export function encodeMessage(store: string, message: RaftMessage | GroupMessage
       return [kind, store]
     case 'removed':
       return [kind, store, message.index]
+    case 'members':
+      return [kind, store, message.nodes.slice(0, nodesMax)]
   }
 }
 
@@ -218,6 +221,8 @@ function readGroupFields(fields: readonly unknown[]): GroupMessage {
       return { type: 'who' }
     case kinds.removed:
       return { type: 'removed', index: whole(fields, 2) }
+    case kinds.members:
+      return { type: 'members', nodes: textsOf(fields, 2) }
     default:
       throw new RangeError(`Cannot read a message of the group: there is no kind ${kindOf(fields)}`)
   }
@@ -228,17 +233,7 @@ function readVote(type: 'pre-vote' | 'vote', fields: readonly unknown[]): RaftMe
 }
 
 function bytesOf(entries: readonly LogEntry[]): Uint8Array {
-  if (entries.length === 0) return noBytes
-  if (!areTheSame(entries, encodedEntries)) {
-    encodedBytes = encodeEntries(entries)
-    encodedEntries = entries
-  }
-  return encodedBytes
-}
-
-/** By identity of the ends and length: entries are never changed once made, and stand in a log without holes. */
-function areTheSame(a: readonly LogEntry[], b: readonly LogEntry[]): boolean {
-  return a === b || (a.length === b.length && a[0] === b[0] && a.at(-1) === b.at(-1))
+  return entries.length === 0 ? noBytes : encodeEntries(entries)
 }
 
 /** The entries follow `previous` without a hole, in terms that never go back and are not above the leader's. */
@@ -321,6 +316,14 @@ function text(fields: readonly unknown[], at: number): string {
   if (typeof value === 'string' && value.length <= idCharsMax) return value
   throw new RangeError(
     `Cannot read a message of kind ${kindOf(fields)}: field ${at} must be a string of at most ${idCharsMax}`,
+  )
+}
+
+function textsOf(fields: readonly unknown[], at: number): readonly string[] {
+  const value: unknown = fields[at]
+  if (Array.isArray(value) && value.length <= nodesMax) return value.map((_, i) => text(value, i))
+  throw new RangeError(
+    `Cannot read a message of kind ${kindOf(fields)}: field ${at} must be a list of at most ${nodesMax}`,
   )
 }
 

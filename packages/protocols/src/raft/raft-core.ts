@@ -7,7 +7,8 @@
  * - A configuration rules when it is appended (paper, section 6; R4); joint ones are left by whoever leads.
  * - Vote requests leave when the term is durable, so that a candidate that forgot it cannot count the votes of an earlier try
  *   with a log that it has lost.
- * - Commit indices travel with appends and heartbeats; alone only when neither came for `commitNoticeMs`.
+ * - Commit indices travel with appends and heartbeats; alone only when neither came for `commitNoticeMs`, or while appends
+ *   follow each other more slowly than that, for twice as long as between the last of them.
  * - Times, not ticks: a leader steps down when a majority was last heard E ago.
  * - A lost link to the leader hastens the next election (`unreachable`); pre-votes keep that harmless.
  */
@@ -71,6 +72,8 @@ interface Leading {
   heartbeatDueMs: number
   /** When followers are to hear what is committed, if nothing says it before. */
   noticeDueMs: number
+  /** How long appends leave between them, lately: the longest time counts, and fades. 0 after a pause. */
+  appendGapMs: number
   /** Commands that are appended and not committed. */
   uncommittedBytes: number
   /** When something last happened. */
@@ -522,7 +525,9 @@ export class RaftCore implements Core<RaftInput, RaftEffect, RaftStatus> {
     this.#ballots.record(from, isGranted)
     const result = this.#ballots.result(this.#log.configuration)
     if (result === 'won') return this.#becomeLeader()
-    if (result === 'lost') this.#becomeFollower(this.#term, undefined)
+    if (result === 'lost') return this.#becomeFollower(this.#term, undefined)
+    // Another stands too, and it may be that neither wins, as when the third of three is dead.
+    if (!isGranted) this.#election.refused(this.#nowMs)
   }
 
   #becomeLeader(): void {
@@ -539,6 +544,7 @@ export class RaftCore implements Core<RaftInput, RaftEffect, RaftStatus> {
       noopIndex: log.last + 1,
       heartbeatDueMs: nowMs,
       noticeDueMs: Infinity,
+      appendGapMs: 0,
       uncommittedBytes,
       activeMs: nowMs,
       graceMs: -Infinity,
@@ -722,6 +728,9 @@ export class RaftCore implements Core<RaftInput, RaftEffect, RaftStatus> {
   #append(leading: Leading, entries: readonly LogEntry[]): void {
     for (let i = 0; i < entries.length; i++) leading.uncommittedBytes += entryBytes(entries[i] as LogEntry)
     this.#log.push(entries)
+    const gapMs = this.#nowMs - leading.activeMs
+    leading.appendGapMs =
+      gapMs > this.#options.heartbeatMs / streamGaps ? 0 : Math.max(gapMs, leading.appendGapMs * gapFade)
     leading.activeMs = this.#nowMs
     leading.mustSend = true
   }
@@ -741,7 +750,10 @@ export class RaftCore implements Core<RaftInput, RaftEffect, RaftStatus> {
     if (index <= log.commit || log.termAt(index) !== this.#term) return
     const hasConfiguration = log.configurationIndex > log.commit && log.configurationIndex <= index
     log.commitTo(index)
-    leading.noticeDueMs = Math.min(leading.noticeDueMs, this.#nowMs + this.#options.commitNoticeMs)
+    // While entries stream in the next append is the notice: on a busy machine it may take its time, and more messages
+    // would make it busier.
+    const waitMs = Math.max(this.#options.commitNoticeMs, 2 * leading.appendGapMs)
+    leading.noticeDueMs = Math.min(leading.noticeDueMs, this.#nowMs + waitMs)
     if (hasConfiguration) this.#configurationCommitted(leading)
     else this.#leaveJoint(leading)
   }
@@ -1145,7 +1157,12 @@ export class RaftCore implements Core<RaftInput, RaftEffect, RaftStatus> {
     const leading = this.#leading
     if (leading?.mustSend === true) {
       leading.mustSend = false
-      for (const follower of leading.table.followers) this.#sendAppends(follower)
+      let isTold = true
+      for (const follower of leading.table.followers) {
+        this.#sendAppends(follower)
+        if (follower.state === 'replicate' && follower.lacksCommit(this.#log.commit)) isTold = false
+      }
+      if (isTold) leading.noticeDueMs = Infinity
     }
     this.#persist()
     this.#tellRole()
@@ -1179,6 +1196,10 @@ export class RaftCore implements Core<RaftInput, RaftEffect, RaftStatus> {
 }
 
 const noEntries: readonly LogEntry[] = Object.freeze([])
+/** Appends that leave more than a heartbeat by so many between them are no stream. */
+const streamGaps = 3
+/** What is left of the longest time between two appends, with each that follows. */
+const gapFade = 0.9
 
 /** Inputs that say nothing new to a group that is asleep. */
 const sleptThrough: ReadonlySet<RaftInput['type']> = new Set([

@@ -47,12 +47,21 @@ export class MemberApply {
     return this.#isPaused
   }
 
-  /** Hot. */
-  push(entries: readonly LogEntry[]): void {
+  /**
+   * `isWriting`: the same step has given something to the disk. Then the disk comes first, and works while this does: a
+   * follower hears of what is committed with the next entries, and its answer to those is what clients wait for. Hot.
+   */
+  push(entries: readonly LogEntry[], isWriting = false): void {
     if (entries.length === 0) return
     this.#batches.push(entries)
-    if (!this.#isContinuing) this.#drain()
+    if (this.#isContinuing) return
+    if (isWriting) {
+      this.#isContinuing = true
+      this.#options.port.afterLoop(this.#drainLater)
+    } else this.#drain()
   }
+
+  readonly #drainLater = (): void => this.#drain()
 
   pause(): void {
     this.#isPaused = true
@@ -80,7 +89,7 @@ export class MemberApply {
         if (left === 0) {
           reads.applied(state.index)
           this.#isContinuing = true
-          port.later(() => this.#drain())
+          port.later(this.#drainLater)
           return
         }
         left -= 1

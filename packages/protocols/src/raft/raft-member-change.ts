@@ -147,7 +147,16 @@ export class MembershipDuty {
 
   #replace(configuration: RaftConfiguration, status: RaftStatus): boolean {
     const { voters, learners } = configuration
-    const successor = learners.find((learner) => voters.some((voter) => isSameNode(voter, learner)))
+    const isActive = (member: MemberId): boolean =>
+      member === status.self || status.progress.some((report) => report.member === member && report.isActive)
+    // One whose node has come with yet another store since will never catch up.
+    const isGone = (learner: MemberId): boolean => {
+      const store = this.#stores.get(nodeOfMember(learner))
+      return store !== undefined && store !== storeOfMember(learner) && !isActive(learner)
+    }
+    const successor = learners.find(
+      (learner) => !isGone(learner) && voters.some((voter) => isSameNode(voter, learner)),
+    )
     if (successor !== undefined && this.#options.replace === 'automatic') {
       if (!this.#keepsUp(successor, status)) return true
       this.#options.log.info(
@@ -163,7 +172,8 @@ export class MembershipDuty {
     for (const [node, store] of [...this.#stores].sort(byName)) {
       const member = memberId(node, store)
       const before = [...voters, ...learners].filter((other) => nodeOfMember(other) === node)
-      if (before.includes(member)) {
+      // In its place; or an old hello that came late, which the next one puts right.
+      if (before.includes(member) || before.some(isActive)) {
         this.#stores.delete(node)
         continue
       }

@@ -21,11 +21,16 @@ export interface MemberStandingOptions {
   readonly onChange: () => void
 }
 
+/** Nodes that others may name. */
+const toldMax = 256
+
 export class MemberStanding {
   readonly #options: MemberStandingOptions
   /** The configuration at this index was committed without it; `undefined`: it takes part. */
   #removedAt: number | undefined
   #helloMs: number | undefined
+  /** Nodes that others named when this member said hello. */
+  readonly #told = new Set<string>()
 
   constructor(options: MemberStandingOptions) {
     this.#options = options
@@ -61,9 +66,32 @@ export class MemberStanding {
       return
     }
     this.#helloMs = nowMs + helloEveryMs
-    const asked = new Set([...membersOf(raft.configuration).map(nodeOfMember), ...nodes])
+    const asked = new Set([...membersOf(raft.configuration).map(nodeOfMember), ...nodes, ...this.#told])
     asked.delete(port.node)
     for (const node of [...asked].sort()) this.send(node, { type: 'hello' })
+  }
+
+  /**
+   * Somebody who is in no configuration says hello, and this member does not lead: it is told who takes part. All whom it
+   * knows may have left the group since.
+   */
+  answerHello(from: MemberId): void {
+    const raft = this.#options.core()
+    if (raft === undefined || isMemberOf(raft.configuration, from)) return
+    const nodes = [...new Set(membersOf(raft.configuration).map(nodeOfMember))]
+    this.send(nodeOfMember(from), { type: 'members', nodes }, storeOfMember(from))
+  }
+
+  /** The answer to that: says hello to those that are news at once. */
+  toldMembers(nodes: readonly string[]): void {
+    const { core, self, port } = this.#options
+    const raft = core()
+    if (raft === undefined || this.isRemoved || isMemberOf(raft.configuration, self)) return
+    for (const node of nodes) {
+      if (node === port.node || this.#told.has(node) || this.#told.size >= toldMax) continue
+      this.#told.add(node)
+      this.send(node, { type: 'hello' })
+    }
   }
 
   /** The log may be another one by now, with this member added again. */

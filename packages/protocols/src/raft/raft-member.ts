@@ -5,6 +5,8 @@
  * A burst of calls is one input: what is proposed while the host does other things goes into the log together, as one record
  * and one message to each follower.
  */
+import { isActorError } from '@understudy/runtime'
+import { NotLeader } from '../core/consensus-error.ts'
 import type { GroupMember, GroupStatus } from '../core/consensus-group.ts'
 import type { Founding, FoundingOutcome, KnownGroup } from '../host/founding.ts'
 import type { HostedMember, HostLane, MemberPort } from '../host/hosted-member.ts'
@@ -55,6 +57,8 @@ export class RaftMember implements HostedMember {
   /** Inputs that came while effects were being carried out. */
   readonly #inputs: RaftInput[] = []
   #isStepping = false
+  /** The step whose effects are being carried out has given something to the disk. */
+  #isWriting = false
   /** As the core told it, and so in force when others are told. */
   #role: RaftRole = 'follower'
   #leader: MemberId | undefined
@@ -218,6 +222,10 @@ export class RaftMember implements HostedMember {
         return
       case 'hello':
         this.duty.hello(from, store, this.#port.nowMs())
+        if (this.#role !== 'leader') this.#standing.answerHello(memberId(from, store))
+        return
+      case 'members':
+        this.#standing.toldMembers(message.nodes)
         return
       case 'who':
         this.#standing.send(from, { type: 'hello' })
@@ -279,7 +287,9 @@ export class RaftMember implements HostedMember {
     this.#apply.clear()
     this.#writes.clear()
     this.#inputs.length = 0
-    this.requests.close(reason)
+    // What was surely not appended or read can be asked again; others are told so by a code.
+    const isTyped = isActorError(reason)
+    this.requests.close(isTyped ? reason : new NotLeader(this.#port.group, undefined, {}, reason))
     this.#tellStatus()
     this.#parts.group.observer?.ended?.(this.self)
   }
@@ -376,6 +386,7 @@ export class RaftMember implements HostedMember {
     if (core === undefined) return
     const effects = core.step(input, this.#port.nowMs())
     this.#parts.group.observer?.stepped?.(this.self, input, effects, () => core.status())
+    this.#isWriting = false
     for (const effect of effects) {
       this.#carryOut(effect)
       // Carrying out an effect may end the member.
@@ -395,6 +406,7 @@ export class RaftMember implements HostedMember {
         const { hard, entries } = effect
         const upTo = entries.at(-1) ?? this.#end
         this.#end = upTo
+        this.#isWriting = true
         this.#writes.write(
           () => this.#parts.store.persist(hard, entries),
           () => this.#persisted(upTo),
@@ -415,7 +427,7 @@ export class RaftMember implements HostedMember {
         this.snapshots.sendTo(effect.to)
         return
       case 'apply':
-        this.#apply.push(effect.entries)
+        this.#apply.push(effect.entries, this.#isWriting)
         return
       case 'appended':
         this.requests.proposals.appended(effect.id, effect.first, effect.term)

@@ -198,11 +198,11 @@ export class RaftCluster {
   // ---- what a host asks of its core; the number of the request, undefined when the node is down
 
   propose(name: string, commands: readonly Uint8Array[], term?: number): number | undefined {
-    return this.#ask(name, 'propose', (id) => ({ type: 'propose', id, commands, term }), commands)
+    return this.#ask(name, 'propose', (id) => ({ type: 'propose', id, commands, term }), { commands, term })
   }
 
   read(name: string, lease = false): number | undefined {
-    return this.#ask(name, 'read', (id) => ({ type: 'read', id, lease }), [], lease)
+    return this.#ask(name, 'read', (id) => ({ type: 'read', id, lease }), { isLease: lease })
   }
 
   change(name: string, voters: readonly MemberId[], learners: readonly MemberId[]): number | undefined {
@@ -458,6 +458,12 @@ export class RaftCluster {
   /** Proposals are answered in the step that takes them, and stand in the log at its end. */
   #checkProposals(node: RaftNode): void {
     for (const { request, first, term } of this.#appended) {
+      if (request.term !== undefined && request.term !== term) {
+        throw new SafetyViolation(
+          'A proposal for a term is taken in that term only',
+          `${node.id} appends #${request.id} in term ${term}, it was for ${request.term}`,
+        )
+      }
       for (const [i, command] of request.commands.entries()) {
         const entry = node.log.entry(first + i)
         if (entry?.type !== 'command' || entry.data !== command || entry.term !== term) {
@@ -479,13 +485,13 @@ export class RaftCluster {
     name: string,
     type: OpenRequest['type'],
     input: (id: number) => RaftInput,
-    commands: readonly Uint8Array[] = [],
-    isLease = false,
+    more: Partial<OpenRequest> = {},
   ): number | undefined {
     const node = this.node(name)
     if (!node.isUp || this.#isPaused(node)) return undefined
     const id = ++this.#id
-    node.open.set(id, { id, type, floor: this.safety.commitMax, isLease, commands })
+    const floor = this.safety.commitMax
+    node.open.set(id, { id, type, floor, isLease: false, commands: [], term: undefined, ...more })
     this.step(node, input(id))
     return id
   }

@@ -498,7 +498,8 @@ class FuzzRun {
 
   #commands(count: number): readonly Uint8Array[] {
     return Array.from({ length: count }, () => {
-      const bytes = new Uint8Array(4 + this.#choose(60))
+      // With small windows a few fill an append, so that what a follower lacks comes in many.
+      const bytes = new Uint8Array(4 + this.#choose(this.swarm.hasSmallWindows ? 600 : 60))
       new DataView(bytes.buffer).setUint32(0, ++this.#command)
       return bytes
     })

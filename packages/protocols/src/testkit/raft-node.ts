@@ -15,6 +15,8 @@ export interface OpenRequest {
   readonly floor: number
   readonly isLease: boolean
   readonly commands: readonly Uint8Array[]
+  /** Only in this term, if there is one. */
+  readonly term: number | undefined
 }
 
 /** A monotonic clock that runs by `rate`, within one life of a process. */

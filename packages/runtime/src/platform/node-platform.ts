@@ -30,6 +30,8 @@ export interface NodePlatformOptions {
 
 /** Node's setTimeout turns anything longer into 1 ms, so longer waits are cut into several. */
 const delayMsMax = 2 ** 31 - 1
+/** What waits for less gets the very millisecond. */
+const preciseMsMax = 20
 const logLevels: readonly string[] = [
   'debug',
   'info',
@@ -91,7 +93,9 @@ class NodeTimer implements Timer {
   }
 
   #arm(): void {
-    const delayMs = Math.min(Math.max(Math.ceil(this.#atMs - performance.now()), 1), delayMsMax)
+    const leftMs = Math.max(Math.ceil(this.#atMs - performance.now()), 1)
+    // Every other timeout would come a fraction early, and wake a quiet process twice.
+    const delayMs = Math.min(leftMs < preciseMsMax ? leftMs : leftMs + 1, delayMsMax)
     this.#handle = setTimeout(this.#onTimeout, delayMs).unref()
   }
 

@@ -1,0 +1,203 @@
+/** Calls of a client that travel together, and each of them. */
+import type { ActorError } from '@understudy/runtime'
+import { BatchWriter } from './kv-batch.ts'
+import type { ByteWriter } from './kv-buffer.ts'
+import type { KvCall, KvCaller } from './kv-caller.ts'
+import type { KvResult } from './kv-command.ts'
+import { KvError } from './kv-error.ts'
+
+/** What a call is. `T` is what its caller gets, `V` what is sent. */
+export interface CallWish<T, V> {
+  /** For messages to people: `put "a"`, or what is done alone. */
+  readonly verb: string
+  readonly key: string | undefined
+  readonly timeoutMs: number
+  readonly signal: AbortSignal | undefined
+  readonly value: V
+  /** Writes the value's bytes, now: they are the caller's again afterwards. */
+  readonly write: (writer: ByteWriter, value: V) => void
+  /** As many bytes at most, if it is not alone. */
+  readonly bytes: number
+  /** Shares no batch. */
+  readonly isAlone: boolean
+  /** What the caller gets for a result. @throws {KvError} what the store refused */
+  readonly shape: (result: KvResult) => T
+}
+
+/** One call, until it is settled: by its result, its deadline, its signal, or the failure of its batch. */
+export class GatheredCall<T> {
+  readonly #verb: string
+  readonly #key: string | undefined
+  readonly #isWrite: boolean
+  readonly #shape: (result: KvResult) => T
+  readonly #resolve: (value: T) => void
+  readonly #reject: (error: unknown) => void
+  readonly untilMs: number
+  readonly signal: AbortSignal | undefined
+  #stopListening: (() => void) | undefined
+  batch: GatheredBatch | undefined
+  /** Where its bytes are in its batch. */
+  place = 0
+  isSettled = false
+
+  constructor(
+    wish: Omit<CallWish<T, unknown>, 'value' | 'write'>,
+    nowMs: number,
+    isWrite: boolean,
+    resolve: (value: T) => void,
+    reject: (error: unknown) => void,
+  ) {
+    this.#verb = wish.verb
+    this.#key = wish.key
+    this.#shape = wish.shape
+    this.#isWrite = isWrite
+    this.#resolve = resolve
+    this.#reject = reject
+    this.untilMs = nowMs + wish.timeoutMs
+    this.signal = wish.signal
+  }
+
+  get what(): string {
+    return this.#key === undefined ? this.#verb : `${this.#verb} "${this.#key}"`
+  }
+
+  onAbort(listener: () => void): void {
+    const { signal } = this
+    signal?.addEventListener('abort', listener, { once: true })
+    this.#stopListening = () => signal?.removeEventListener('abort', listener)
+  }
+
+  /** It is settled next; false when it was before. */
+  leave(): boolean {
+    if (this.isSettled) return false
+    this.isSettled = true
+    this.#stopListening?.()
+    if (this.batch !== undefined) this.batch.alive--
+    return true
+  }
+
+  settle(result: KvResult): void {
+    let value: T
+    try {
+      value = this.#shape(result)
+    } catch (error) {
+      this.#reject(error)
+      return
+    }
+    this.#resolve(value)
+  }
+
+  reject(error: unknown): void {
+    this.#reject(error)
+  }
+
+  /** What it means to its caller that its time is over, or that of its batch. */
+  failure(caller: KvCaller): ActorError {
+    const { what, signal, batch } = this
+    const isAsking = batch?.isAsking === true
+    const isUnknown = isAsking || batch?.isUnknown === true
+    const tries = batch?.tries ?? 0
+    const lastProblem =
+      batch === undefined
+        ? 'no server was asked'
+        : isAsking && tries === 1
+          ? 'no answer has come'
+          : batch.lastProblem
+    if (this.#isWrite || !isUnknown || signal?.aborted === true)
+      return caller.failureOf({ what, signal, isUnknown, tries, lastProblem })
+    // A read changes nothing: that its answer is missing is all there is to say.
+    const text = `${what} was not answered in time (${lastProblem})`
+    return new KvError('KV_UNAVAILABLE', text, { outcome: 'unknown', tries })
+  }
+}
+
+/** One request. */
+export class GatheredBatch implements KvCall {
+  readonly attemptMs: number
+  calls: readonly GatheredCall<unknown>[] = []
+  #gathered: GatheredCall<unknown>[] = []
+  #writer: BatchWriter
+  /** What is sent, the same with every try: so the number of its write stands for it. */
+  bytes: Uint8Array = nothing
+  /** Calls that somebody still waits for. */
+  alive = 0
+  untilMs = 0
+  isSent = false
+  /** It takes no more. */
+  isFull = false
+  /** It has gathered for long enough. */
+  isLate = false
+  isAsking = false
+  isUnknown = false
+  tries = 0
+  lastProblem = 'no server was asked'
+
+  constructor(attemptMs: number, bytes: number) {
+    this.attemptMs = attemptMs
+    this.#writer = new BatchWriter(bytes)
+    this.calls = this.#gathered
+  }
+
+  get size(): number {
+    return this.#writer.size
+  }
+
+  get isOver(): boolean {
+    return this.alive === 0
+  }
+
+  get signal(): AbortSignal | undefined {
+    return this.calls.length === 1 ? this.calls[0]?.signal : undefined
+  }
+
+  get what(): string {
+    const [first] = this.calls
+    return this.calls.length === 1 && first !== undefined
+      ? first.what
+      : `a batch of ${this.calls.length} calls`
+  }
+
+  /** Hot (benchmark: raft). @throws what the wish's `write` does: nothing was added then */
+  add<T, V>(call: GatheredCall<unknown>, { write, value }: CallWish<T, V>): void {
+    call.place = this.#writer.add(write, value)
+    this.#push(call)
+  }
+
+  /** From here on its calls and its bytes stay the same. Leaves out who has given up before. */
+  send(): void {
+    if (this.alive < this.calls.length) {
+      const kept = this.rest(this.calls)
+      this.#writer = kept.#writer
+      this.#gathered = kept.#gathered
+      this.calls = kept.calls
+      for (const call of this.calls) call.batch = this
+    }
+    this.isSent = true
+    this.bytes = this.#writer.take()
+  }
+
+  /** A batch of those of `calls` that somebody still waits for. They leave this one. */
+  rest(calls: readonly GatheredCall<unknown>[]): GatheredBatch {
+    const rest = new GatheredBatch(this.attemptMs, this.size)
+    rest.isFull = true
+    for (const call of calls) {
+      if (call.isSettled) continue
+      call.place = rest.#writer.add(writeBytes, this.#writer.part(call.place))
+      rest.#push(call)
+    }
+    return rest
+  }
+
+  #push(call: GatheredCall<unknown>): void {
+    call.batch = this
+    this.#gathered.push(call)
+    this.alive++
+    this.untilMs = Math.max(this.untilMs, call.untilMs)
+  }
+}
+
+function writeBytes(writer: ByteWriter, bytes: Uint8Array): void {
+  writer.rest(bytes)
+}
+
+const nothing = new Uint8Array(0)
