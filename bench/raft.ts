@@ -52,7 +52,8 @@ const help = `npm run bench -- raft [options]
   --systems NAME,...        of ${systemNames.join(', ')}
   --parts NAME,...          of ${parts.join(', ')}
   --rounds N                of the load
-  --etcd-client lean|http2  how etcd's client calls; lean takes least from what it measures. Default lean
+  --etcd-client lean|http2  how etcd's client calls: as Node's gRPC library does, or with frames
+                            written by hand, which takes least from what it measures. Default http2
   --dir DIRECTORY           where data lies while it runs; default the system's directory for temporary files
   --cpu-prof DIRECTORY      writes V8 profiles of this project's processes; the figures are then worse
   --json FILE               writes all rows
@@ -118,7 +119,7 @@ function parse(args: readonly string[]): Options | 'help' {
   const rounds = Number(values.rounds ?? times.rounds)
   if (!(Number.isInteger(rounds) && rounds >= 1 && rounds <= 101))
     throw new RangeError(`--rounds "${values.rounds}": give a whole number from 1 to 101`)
-  const etcdClient = values['etcd-client'] ?? 'lean'
+  const etcdClient = values['etcd-client'] ?? 'http2'
   if (etcdClient !== 'lean' && etcdClient !== 'http2')
     throw new RangeError(`--etcd-client "${etcdClient}": give lean or http2`)
   const profiles = values['cpu-prof']

@@ -53,6 +53,10 @@ export const BENCH_HELP = `Usage: npm run bench -- [options]
 
   the simulator: messages a second of one core, memory of a hundred nodes, a checker on 10,000 operations
 
+       npm run bench -- raft [--quick]
+
+  the replicated key-value store beside etcd and a bare replicated log: load, failover, many groups
+
        npm run bench -- lanes [--quick]
 
   lanes and back-pressure between two processes: round trips beside 100 MB transfers, a slow consumer, the first ask

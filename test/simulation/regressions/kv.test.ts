@@ -10,3 +10,8 @@ void test('a server that loses its disk twice in a row is a server again', async
 void test('watches go on when a server has lost its disk twice in a row', async (t) => {
   await pinned(t, { scenario: 'kv/watch', seed: 3 })
 })
+
+/** Also, a progress notification went back when its watch moved to a server that was behind. */
+void test('a snapshot that is begun before the last one has ended takes no revisions from it', async (t) => {
+  await pinned(t, { scenario: 'kv/watch', seed: 9 })
+})
