@@ -1,5 +1,5 @@
 /** The prompt's language: what a line says. Pure; whatever is wrong is a `CommandError` that says what was expected. */
-import type { KvClientOperation, KvClientTransaction } from '@understudy/protocols'
+import { endOfPrefix, type KvClientOperation, type KvClientTransaction } from '@understudy/protocols'
 
 export type Command =
   | {
@@ -220,7 +220,7 @@ function operationOf(words: Word[]): KvClientOperation {
   if (what !== 'delete') throw wrong(name, what)
   const keys = takeKeys(name, words)
   // Above every key that begins with the prefix and goes on with a character that there is.
-  if (typeof keys !== 'string') return { type: 'delete', from: keys.prefix, to: `${keys.prefix}\uffff` }
+  if (typeof keys !== 'string') return { type: 'delete', from: keys.prefix, to: endOfPrefix(keys.prefix) }
   return { type: 'delete', from: keys }
 }
 

@@ -58,7 +58,7 @@ export type {
   KvTransaction,
   KvTransactionResult,
 } from './kv/kv-command.ts'
-export type { KvKeys } from './kv/kv-key.ts'
+export { endOfPrefix, type KvKeys } from './kv/kv-key.ts'
 export { KvError, type KvErrorCode } from './kv/kv-error.ts'
 export type { KvLease } from './kv/kv-lease.ts'
 export { kvLimits } from './kv/kv-limit.ts'

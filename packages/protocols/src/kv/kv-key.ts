@@ -11,7 +11,8 @@ export function rangeOf(keys: KvKeys): KvRange {
 }
 
 /**
- * The lowest well-formed string above all that begin with `prefix`; `''` when there is none. By UTF-16 code unit the code
+ * The lowest well-formed string above all that begin with `prefix`; `''`, the end of all keys, when there is none: the `to` of a
+ * range of its keys. By UTF-16 code unit the code
  * points from U+10000 on stand between U+D7FF and U+E000.
  */
 export function endOfPrefix(prefix: string): string {

@@ -1,2 +1,2 @@
-/** Contract suites and drivers for tests of the protocols. */
-export type { StateMachine } from '../core/state-machine.ts'
+/** What tests of services on consensus stand on. */
+export { FakeGroup, type FakeGroupOptions } from './fake-group.ts'
