@@ -3,38 +3,10 @@ import {
   checkLinearizable,
   checkListAppend,
   checkWatches,
-  partitionBy,
   type LoggedRevision,
-  type Model,
 } from '@understudy/runtime/checkers'
-import type { Fate, KeyInput, KeyOutput, KvRecords } from '../fixtures/kv-load.ts'
-
-/** One key. '' is absent. */
-export const keyModel: Model<string, KeyInput, KeyOutput> = {
-  name: 'key',
-  init: () => '',
-  step: (state, input, output) => {
-    switch (input.type) {
-      case 'get':
-        return output === undefined || output === state ? state : null
-      case 'put':
-        return input.value
-      case 'delete':
-        return output === undefined || output === (state !== '') ? '' : null
-      case 'cas': {
-        const fits = state === input.expected
-        if (output !== undefined && output !== fits) return null
-        return fits ? input.value : state
-      }
-    }
-  },
-  equal: (a, b) => a === b,
-  partition: partitionBy((input) => input.key),
-  readsOnly: (input, output) =>
-    input.type === 'get' || ((input.type === 'cas' || input.type === 'delete') && output === false),
-  needsReply: (input) => input.type === 'get',
-  inputKey: (input) => JSON.stringify(input),
-}
+import type { Fate, KvRecords } from '../fixtures/kv-load.ts'
+import { keyModel } from './key-model.ts'
 
 export interface PhaseVerdict {
   readonly faults: readonly string[]

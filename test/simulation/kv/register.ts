@@ -1,13 +1,8 @@
 /** Keys that are put, got, deleted and compared by many clients: as if each call took effect at one moment, once. */
 import { simulate, type SimulatedNode, type World } from '@understudy/cluster/simulation'
-import {
-  checkLinearizable,
-  HistoryRecorder,
-  partitionBy,
-  type Model,
-  type OpenOp,
-} from '@understudy/runtime/checkers'
+import { checkLinearizable, HistoryRecorder, type OpenOp } from '@understudy/runtime/checkers'
 import type { RunInput, RunResult } from '@understudy/runtime/simulation'
+import { keyModel, type KeyInput, type KeyOutput } from '../../support/key-model.ts'
 import { raftChances, raftFaults } from '../raft/faults.ts'
 import { KvBed, kvTags, textOf } from './kv-bed.ts'
 
@@ -18,42 +13,6 @@ export const registerTags: readonly string[] = [
 export const registerFaults: readonly string[] = [...raftFaults, 'store-flip', 'store-wipe']
 
 const members = ['a', 'b', 'c'] as const
-
-type Input = { readonly key: string } & (
-  | { readonly type: 'get' }
-  | { readonly type: 'put'; readonly value: string }
-  | { readonly type: 'delete' }
-  | { readonly type: 'cas'; readonly expected: string; readonly value: string }
-)
-/** Of a get the value, '' when there is none; of a delete and a cas whether it did something. */
-type Output = string | boolean | undefined
-
-/** One key. '' is absent. */
-const keyModel: Model<string, Input, Output> = {
-  name: 'key',
-  init: () => '',
-  step: (state, input, output) => {
-    switch (input.type) {
-      case 'get':
-        return output === undefined || output === state ? state : null
-      case 'put':
-        return input.value
-      case 'delete':
-        return output === undefined || output === (state !== '') ? '' : null
-      case 'cas': {
-        const fits = state === input.expected
-        if (output !== undefined && output !== fits) return null
-        return fits ? input.value : state
-      }
-    }
-  },
-  equal: (a, b) => a === b,
-  partition: partitionBy((input) => input.key),
-  readsOnly: (input, output) =>
-    input.type === 'get' || ((input.type === 'cas' || input.type === 'delete') && output === false),
-  needsReply: (input) => input.type === 'get',
-  inputKey: (input) => JSON.stringify(input),
-}
 
 export function runRegister(input: RunInput): Promise<RunResult> {
   return simulate(
@@ -93,7 +52,7 @@ class Calls {
   readonly #world: World
   readonly #bed: KvBed
   readonly #leaseReads: boolean
-  readonly #history = new HistoryRecorder<Input, Output>()
+  readonly #history = new HistoryRecorder<KeyInput, KeyOutput>()
   /** Values of puts by what their clients were told. */
   readonly #fates = new Map<string, 'done' | 'refused' | 'unknown'>()
   readonly #seen = new Map<string, string>()
@@ -143,9 +102,9 @@ class Calls {
 
   #fate<T>(
     value: string,
-    op: OpenOp<Output>,
+    op: OpenOp<KeyOutput>,
     outcome: { readonly type: 'done'; readonly value: T } | { readonly type: 'refused' | 'unknown' },
-    answer: (value: T) => Output,
+    answer: (value: T) => KeyOutput,
   ): void {
     this.#fates.set(value, outcome.type)
     if (outcome.type === 'done') op.ok(answer(outcome.value))

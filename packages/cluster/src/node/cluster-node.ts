@@ -131,7 +131,8 @@ export async function startNode(options: NodeOptions): Promise<ClusterNode> {
   const checked = checkNodeOptions(options)
   const data = await openData(options)
   let system: InternalSystem
-  let node: ClusterNodeImpl | undefined
+  // `startSystem` prepares the system before it resolves, or rejects.
+  let node!: ClusterNodeImpl
   try {
     const stored = await storedIncarnation(data.store)
     system = await startSystem(options.name, options.root, { ...options, ...data }, (prepared) => {
@@ -145,9 +146,8 @@ export async function startNode(options: NodeOptions): Promise<ClusterNode> {
   const { store } = data
   if (store !== undefined) system.coordinatedShutdown.add('close', 'data', () => store.close())
   try {
-    const started = node as unknown as ClusterNodeImpl
-    await started.listen()
-    return started
+    await node.listen()
+    return node
   } catch (error) {
     await system.shutdown('the node could not start')
     throw error

@@ -2,8 +2,8 @@
  * What nodes ask each other about themselves: "do you still count me in, and as what?" A node that slept asks before its
  * actors act again; a node that leaves asks until everybody has stopped sending it work.
  */
-import { actor, ask, protocol, type AnyDefinition } from '@understudy/runtime'
-import { childPolicy, type InternalSystem } from '@understudy/runtime/internal'
+import { actor, ask, protocol } from '@understudy/runtime'
+import { spawnSystemActor, type InternalSystem } from '@understudy/runtime/internal'
 import type { MemberStatus } from '../membership/view.ts'
 import { RemoteRef } from '../remote/remote-ref.ts'
 import type { RemoteHub } from '../remote/remote-hub.ts'
@@ -37,8 +37,7 @@ export function startSteward(system: InternalSystem, seenAs: SeenAs): void {
     seenOnControl: answer,
     seenOnBulk: answer,
   }))
-  const policy = childPolicy({ restart: 'permanent' }, 'permanent')
-  system.systemCell.makeFamily().spawn('steward', steward as unknown as AnyDefinition, undefined, policy)
+  spawnSystemActor(system, 'steward', steward)
 }
 
 /** Somebody to ask. */

@@ -13,7 +13,13 @@ import {
   tell,
   type AnyDefinition,
 } from '@understudy/runtime'
-import { childPolicy, type Cell, type InternalSystem, type MessageGuard } from '@understudy/runtime/internal'
+import {
+  childPolicy,
+  spawnSystemActor,
+  type Cell,
+  type InternalSystem,
+  type MessageGuard,
+} from '@understudy/runtime/internal'
 
 /** Where the spawner of every node lives. */
 export const spawnerPath = '/system/spawner'
@@ -76,8 +82,7 @@ export function startSpawner(system: InternalSystem, spawnable: readonly AnyDefi
       return { path: cell.path, uid: cell.uid, incarnation: kernel.nodeIncarnation }
     },
   }))
-  const policy = childPolicy({ restart: 'permanent' }, 'permanent')
-  system.systemCell.makeFamily().spawn('spawner', spawner as unknown as AnyDefinition, undefined, policy)
+  spawnSystemActor(system, 'spawner', spawner)
   return () => guardian.suspend(() => guardian.restart())
 }
 

@@ -8,16 +8,8 @@
  * reached by the host alone: a disk that stays full costs this node its groups until there is room, not its other actors.
  */
 import type { ClusterNode } from '@understudy/cluster'
-import {
-  actor,
-  memoryStore,
-  storeId,
-  type ActorRef,
-  type AnyDefinition,
-  type MessagesOf,
-  type Store,
-} from '@understudy/runtime'
-import { childPolicy, type Cell, type InternalSystem } from '@understudy/runtime/internal'
+import { actor, memoryStore, storeId, type ActorRef, type MessagesOf, type Store } from '@understudy/runtime'
+import { spawnSystemActor, type Cell, type InternalSystem } from '@understudy/runtime/internal'
 import { GroupClosed } from '../core/consensus-error.ts'
 import { HostLife, type HostContext, type HostCounters } from './host-life.ts'
 import { hostOwn, hostPath, HostProtocol } from './host-protocol.ts'
@@ -146,6 +138,7 @@ class ConsensusHost implements Consensus {
     pulsesSent: 0,
   }
   #cell: Cell | undefined
+  #ref: ActorRef<MessagesOf<typeof HostProtocol>> | undefined
   /** The store of the first life, which is opened before it. */
   #first: OpenedStore | undefined
   #life: HostLife | undefined
@@ -169,12 +162,13 @@ class ConsensusHost implements Consensus {
     this.#storeId = first.id
     let started: () => void = () => undefined
     const whenStarted = new Promise<void>((resolve) => (started = resolve))
-    const policy = childPolicy({ restart: 'permanent', backoff: restartBackoff }, 'permanent')
     try {
-      const definition = this.#definition(() => started()) as unknown as AnyDefinition
-      const family = this.#system.systemCell.makeFamily()
-      const cell = family.spawn('consensus', definition, undefined, policy)
+      const definition = this.#definition(() => started())
+      const { cell, ref } = spawnSystemActor(this.#system, 'consensus', definition, {
+        backoff: restartBackoff,
+      })
       this.#cell = cell
+      this.#ref = ref
       ;(cell.makeRare().onEnded ??= []).push(() => {
         this.#ended()
         started()
@@ -226,8 +220,7 @@ class ConsensusHost implements Consensus {
   }
 
   async close(): Promise<void> {
-    const cell = this.#cell
-    if (cell !== undefined) await this.#system.stop(cell as unknown as Parameters<InternalSystem['stop']>[0])
+    if (this.#ref !== undefined) await this.#system.stop(this.#ref)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

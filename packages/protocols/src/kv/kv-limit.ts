@@ -2,7 +2,7 @@
  * What the store takes, and what is refused before anything is done. All members must agree on it, so these are constants:
  * whoever changes one changes what old entries of a log mean.
  */
-import type { KvCommand, KvCompare, KvGet, KvOperation, KvRange, KvTransaction } from './kv-command.ts'
+import type { KvCommand, KvCompare, KvOperation, KvRange, KvTransaction } from './kv-command.ts'
 
 /** Limits of one command, as etcd's (values and requests in bytes). */
 export const kvLimits = Object.freeze({
@@ -40,6 +40,7 @@ export function commandProblem(command: unknown): string | undefined {
     case 'delete':
       return operationProblem(one, 0)
     case 'transact':
+      // It is one: its operations have just been looked at, field by field.
       return operationProblem(one, 0) ?? overlapProblem(command as unknown as KvTransaction)
     case 'lease-grant':
       return field('id', one['id'], isCount) ?? field('ttlMs', one['ttlMs'], isTtl)
@@ -95,7 +96,7 @@ function operationProblem(operation: unknown, depth: number): string | undefined
     case 'delete':
       return rangeProblem(operation) ?? optional('previous', operation['previous'], isFlag)
     case 'get':
-      return rangeProblem(operation) ?? getFields(operation as unknown as Partial<KvGet>)
+      return rangeProblem(operation) ?? getFields(operation)
     case 'transact':
       return transactionProblem(operation, depth)
     default:
@@ -103,15 +104,15 @@ function operationProblem(operation: unknown, depth: number): string | undefined
   }
 }
 
-function getFields(get: Partial<KvGet>): string | undefined {
+function getFields(get: Readonly<Record<string, unknown>>): string | undefined {
   return (
-    optional('revision', get.revision, isCount) ??
-    optional('limit', get.limit, isCount) ??
-    optional('keysOnly', get.keysOnly, isFlag) ??
-    optional('countOnly', get.countOnly, isFlag) ??
-    optional('reverse', get.reverse, isFlag) ??
-    optional('minModRevision', get.minModRevision, isCount) ??
-    optional('maxModRevision', get.maxModRevision, isCount)
+    optional('revision', get['revision'], isCount) ??
+    optional('limit', get['limit'], isCount) ??
+    optional('keysOnly', get['keysOnly'], isFlag) ??
+    optional('countOnly', get['countOnly'], isFlag) ??
+    optional('reverse', get['reverse'], isFlag) ??
+    optional('minModRevision', get['minModRevision'], isCount) ??
+    optional('maxModRevision', get['maxModRevision'], isCount)
   )
 }
 

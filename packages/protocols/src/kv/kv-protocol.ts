@@ -2,16 +2,8 @@
  * What clients and services of the store say to each other. Requests and answers are bytes of `kv-codec.ts`; an answer's first
  * byte says what kind it is, so that "another one leads" costs no error and no stack.
  */
-import {
-  ask,
-  protocol,
-  refOf,
-  tell,
-  type ActorRef,
-  type Ask,
-  type Protocol,
-  type Tell,
-} from '@understudy/runtime'
+import { ask, protocol, refOf, tell, type ActorRef, type MessagesOf } from '@understudy/runtime'
+import type { TUnsafe } from 'typebox'
 import type { ReadConsistency } from '../core/consensus-group.ts'
 import { ByteReader, ByteWriter } from './kv-buffer.ts'
 import { decodeKvResult, encodeKvResult } from './kv-codec.ts'
@@ -20,14 +12,6 @@ import type { KvResult } from './kv-command.ts'
 /** Where the service of the store `name` lives on each of its nodes. */
 export function kvServicePath(name: string): string {
   return `/system/kv-${name}`
-}
-
-/** What a watching client is told. `watch` is the number that it gave to this subscription. */
-export type KvWatcherMessages = {
-  /** Bytes of `WatchHub`. */
-  readonly push: Tell<{ readonly watch: number; readonly bytes: Uint8Array }>
-  /** The service has ended the subscription; with `compactRevision` above 0 because what comes next is compacted. */
-  readonly ended: Tell<{ readonly watch: number; readonly why: string; readonly compactRevision: number }>
 }
 
 /** One subscription: what a service is asked to send, to whom, and how much before it hears of credit again. */
@@ -40,64 +24,62 @@ export interface WatchRequest {
   /** First revision; 0: from what is newest when it is asked, linearizably, on. */
   readonly revision: number
   readonly previous: boolean
-  readonly without: string
+  readonly without: '' | 'put' | 'delete'
   readonly credit: number
 }
 
-export type KvServiceMessages = {
-  readonly write: Ask<
-    {
-      /** 0: without a session, for what may be done twice. */
-      readonly session: number
-      readonly sequence: number
-      readonly below: number
-      readonly command: Uint8Array
-    },
-    Uint8Array
-  >
-  readonly read: Ask<{ readonly request: Uint8Array; readonly consistency: ReadConsistency }, Uint8Array>
-  readonly openSession: Ask<{ readonly ttlMs: number }, Uint8Array>
-  /** Keeps a lease alive. On the control lane: no bulk of data may cost somebody a lease. */
-  readonly keepAlive: Ask<{ readonly command: Uint8Array }, Uint8Array>
-  readonly watch: Ask<WatchRequest, Uint8Array>
-  readonly unwatch: Tell<{ readonly client: string; readonly watch: number }>
-  readonly credit: Tell<{ readonly client: string; readonly watch: number; readonly bytes: number }>
-  readonly status: Ask<unknown, Readonly<Record<string, unknown>>>
+/** A schema of JSON, with the type that it stands for: TypeBox cannot know that of an object that it did not make. */
+function typed<T>(schema: object): TUnsafe<T> {
+  return schema as TUnsafe<T>
 }
 
-const any = {} as const
-const text = { type: 'string' } as const
-const flag = { type: 'boolean' } as const
-const count = { type: 'integer', minimum: 0 } as const
+/** JSON schema has no word for bytes; what they say is read where they are decoded. */
+const bytes = typed<Uint8Array>({})
+const text = typed<string>({ type: 'string' })
+const flag = typed<boolean>({ type: 'boolean' })
+const count = typed<number>({ type: 'integer', minimum: 0 })
 
+/** What a watching client is told. `watch` is the number that it gave to this subscription. */
 export const KvWatcher = protocol('understudy-kv-watcher', {
-  push: tell({ watch: count, bytes: any }),
+  /** Bytes of `WatchHub`. */
+  push: tell({ watch: count, bytes }),
+  /** The service has ended the subscription; with `compactRevision` above 0 because what comes next is compacted. */
   ended: tell({ watch: count, why: text, compactRevision: count }),
-}) as unknown as Protocol<KvWatcherMessages>
+})
 
+export type KvWatcherMessages = MessagesOf<typeof KvWatcher>
+
+/** Commands, requests and answers are bytes of `kv-codec.ts` and of this file. */
 export const KvService = protocol('understudy-kv', {
-  write: ask({ session: count, sequence: count, below: count, command: any }, any),
-  read: ask({ request: any, consistency: { enum: ['linearizable', 'lease', 'local'] } as object }, any),
-  openSession: ask({ ttlMs: count }, any),
-  keepAlive: ask({ command: any }, any, { lane: 'control' }),
+  /** `session` 0: without one, for what may be done twice. */
+  write: ask({ session: count, sequence: count, below: count, command: bytes }, bytes),
+  read: ask(
+    { request: bytes, consistency: typed<ReadConsistency>({ enum: ['linearizable', 'lease', 'local'] }) },
+    bytes,
+  ),
+  openSession: ask({ ttlMs: count }, bytes),
+  /** Keeps a lease alive. On the control lane: no bulk of data may cost somebody a lease. */
+  keepAlive: ask({ command: bytes }, bytes, { lane: 'control' }),
   watch: ask(
     {
       client: text,
       watch: count,
       to: refOf(KvWatcher),
       from: text,
-      upTo: { type: ['string', 'null'] } as object,
+      upTo: typed<string | null>({ type: ['string', 'null'] }),
       revision: count,
       previous: flag,
-      without: { enum: ['', 'put', 'delete'] } as object,
+      without: typed<'' | 'put' | 'delete'>({ enum: ['', 'put', 'delete'] }),
       credit: count,
     },
-    any,
+    bytes,
   ),
   unwatch: tell({ client: text, watch: count }),
   credit: tell({ client: text, watch: count, bytes: count }),
-  status: ask(any),
-}) as unknown as Protocol<KvServiceMessages>
+  status: ask(typed<Readonly<Record<string, unknown>>>({})),
+})
+
+export type KvServiceMessages = MessagesOf<typeof KvService>
 
 /** An answer of a service. */
 export type KvReply =

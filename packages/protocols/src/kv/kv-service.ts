@@ -1,7 +1,6 @@
 /** Starts the store's service on a node, over a consensus group that is there, or opens one. */
 import type { ClusterNode } from '@understudy/cluster'
-import type { ActorRef, AnyDefinition, Definition, MessageDefs } from '@understudy/runtime'
-import { childPolicy, type InternalSystem } from '@understudy/runtime/internal'
+import { spawnSystemActor, type InternalSystem } from '@understudy/runtime/internal'
 import type { ConsensusGroup, GroupStatus } from '../core/consensus-group.ts'
 import type { StateMachine } from '../core/state-machine.ts'
 import type { KvResult } from './kv-command.ts'
@@ -58,7 +57,9 @@ export function startKvService(
   const { name } = checked
   // A watch brings a ref to its client: from here on this node knows what that is.
   node.ref(KvWatcher, node.name, kvServicePath(name))
-  const ref = spawnSystemActor(node, `kv-${name}`, kvServiceActor(group, replica, checked))
+  const definition = kvServiceActor(group, replica, checked)
+  // Every node's system is one: the cluster makes it so.
+  const { ref } = spawnSystemActor(node.system as InternalSystem, `kv-${name}`, definition)
   const close = async (): Promise<void> => {
     await node.system.stop(ref)
     await group.close()
@@ -71,17 +72,4 @@ export function startKvService(
     close,
     [Symbol.asyncDispose]: close,
   }
-}
-
-/** An actor of the node's own, which outlives what its user runs. */
-export function spawnSystemActor<M extends MessageDefs>(
-  node: KvNode,
-  name: string,
-  definition: Definition<M, void>,
-): ActorRef<M> {
-  const { systemCell } = node.system as InternalSystem
-  const policy = childPolicy({ restart: 'permanent' }, 'permanent')
-  const cell = systemCell.makeFamily().spawn(name, definition as unknown as AnyDefinition, undefined, policy)
-  // The runtime's refs carry no message types; the definition says what they are.
-  return cell.ref as unknown as ActorRef<M>
 }

@@ -3,6 +3,7 @@
  * lost, goes to another server when it must, and hands out whole revisions in order, each once.
  */
 import { actor, ActorError, isActorError, tell, type ActorRef } from '@understudy/runtime'
+import { spawnSystemActor, type InternalSystem } from '@understudy/runtime/internal'
 import { ByteReader } from './kv-buffer.ts'
 import type { KvCaller } from './kv-caller.ts'
 import type { CheckedKvClientOptions } from './kv-client-options.ts'
@@ -10,7 +11,7 @@ import { readEntry } from './kv-codec.ts'
 import type { KvEvent, KvRange } from './kv-command.ts'
 import { KvError } from './kv-error.ts'
 import { decodeKvReply, KvWatcher, type KvReply, type KvWatcherMessages } from './kv-protocol.ts'
-import { spawnSystemActor, type KvNode } from './kv-service.ts'
+import type { KvNode } from './kv-service.ts'
 import { eventFlag, pushFlag } from './kv-watch-hub.ts'
 
 /** What came to a watch: whole revisions, in order. */
@@ -103,8 +104,11 @@ export class KvWatches {
 
   /** The actor that takes the pushes, started when it is first needed. */
   receiver(): ActorRef<KvWatcherMessages> {
-    this.#ref ??= spawnSystemActor(this.#node, `kv-client-${this.client}`, this.#receiver())
-    return this.#ref
+    if (this.#ref !== undefined) return this.#ref
+    const system = this.#node.system as InternalSystem
+    const { ref } = spawnSystemActor(system, `kv-client-${this.client}`, this.#receiver())
+    this.#ref = ref
+    return ref
   }
 
   #receiver() {

@@ -93,14 +93,10 @@ export class SnapshotStore {
     let count = 0
     let bytes = 0
     let crc = 0
-    let isDone = false
     try {
       while (!isStale()) {
         const next = chunks.next()
-        if (next.done === true) {
-          isDone = true
-          return { chunks: count, bytes, crc }
-        }
+        if (next.done === true) return { chunks: count, bytes, crc }
         const chunk = next.value
         bytes += chunk.length
         crc = crc32c(chunk, crc)
@@ -108,14 +104,14 @@ export class SnapshotStore {
           { type: 'put', key: chunkKey(id, count++), value: encodeChunk(chunk, crc32c(chunk)) },
         ])
       }
-      chunks.return?.()
-      return undefined
-    } finally {
-      if (!isDone && count > 0) {
-        // A store that has failed takes no deletions either; the failure is thrown already.
-        await this.deleteChunks(id, count).catch(() => undefined)
-      }
+    } catch (error) {
+      // Of a store that has failed the next load takes them away; its first failure is the one to tell.
+      if (count > 0) await this.deleteChunks(id, count).catch(() => undefined)
+      throw error
     }
+    chunks.return?.()
+    if (count > 0) await this.deleteChunks(id, count)
+    return undefined
   }
 
   /** Of a snapshot that is not put in force. */
