@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises'
 import { test } from 'tap'
-import { flipInTables, keptAlive, storeDirectory } from '../support/store-directory.ts'
+import { flipInFiles, flipInTables, keptAlive, storeDirectory } from '../support/store-directory.ts'
 import { sourceModule } from '../support/source-module.ts'
 
 const { storeContract } = await sourceModule<
@@ -13,6 +13,9 @@ const { fileStore } = await sourceModule<typeof import('../../packages/runtime/s
   'runtime',
   'platform/level-store',
 )
+const { segmentStore } = await sourceModule<
+  typeof import('../../packages/runtime/src/platform/segment-store.ts')
+>('runtime', 'platform/segment-store')
 const { Simulation } = await sourceModule<
   typeof import('../../packages/runtime/src/simulation/simulation.ts')
 >('runtime', 'simulation/simulation')
@@ -74,6 +77,36 @@ void test('fileStore keeps the contract of Store', async (t) => {
     },
     fail: async (store) => {
       await rm(directoryOf(store), { recursive: true })
+      return keptAlive(store.failed)
+    },
+  })
+  storeContract((name, run) => t.test(`${name}, in a scope`, (own) => run(own)), {
+    open: async () => {
+      const store = await open(storeDirectory(t))
+      const scope = store.scope('tenant/7')
+      return { ...scope, close: async () => void (await scope.close(), await store.close()) }
+    },
+  })
+})
+
+void test('segmentStore keeps the contract of Store', async (t) => {
+  const directories = new Map<Store, string>()
+  const open = async (directory: string): Promise<Store> => {
+    const store = await segmentStore(directory, { placeCheckMs: 10, segmentBytes: 1_048_576 })
+    directories.set(store, directory)
+    return store
+  }
+  const directoryOf = (store: Store): string => directories.get(store) ?? ''
+  storeContract((name, run) => t.test(name, (own) => run(own)), {
+    open: () => open(storeDirectory(t)),
+    damage: async (store, key) => {
+      await store.close()
+      await flipInFiles(directoryOf(store), '.seg', `value of ${key.slice(-1)}`)
+      return open(directoryOf(store))
+    },
+    fail: async (store) => {
+      // A file may be made in it meanwhile.
+      await rm(directoryOf(store), { recursive: true, maxRetries: 10 })
       return keptAlive(store.failed)
     },
   })

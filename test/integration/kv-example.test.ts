@@ -211,7 +211,7 @@ void test(
       await kv.line(new RegExp(`node ${node} has an empty disk: it comes back as a learner`), wipedAt)
       await kv.line(new RegExp(`node ${node} has caught up and was promoted`), wipedAt)
       await untilWhole(kv)
-      t.ok(existsSync(join(data, node, 'consensus', 'CURRENT')), 'its new store is where the old one was')
+      t.ok(existsSync(join(data, node, 'consensus', 'SEGMENTS')), 'its new store is where the old one was')
       t.same(values(await kv.type(`list k local ${node}`)), expected(), 'it has everything')
     }
 

@@ -23,8 +23,13 @@ export async function filesOf(directory: string, extension: string): Promise<rea
 
 /** Flips a bit of `text` wherever the tables of a closed store have it. Fails when none has. */
 export async function flipInTables(directory: string, text: string): Promise<void> {
+  await flipInFiles(directory, '.ldb', text)
+}
+
+/** The same for files whose names end so. */
+export async function flipInFiles(directory: string, extension: string, text: string): Promise<void> {
   let count = 0
-  for (const file of await filesOf(directory, '.ldb')) {
+  for (const file of await filesOf(directory, extension)) {
     const bytes = await readFile(file)
     for (let at = bytes.indexOf(text); at !== -1; at = bytes.indexOf(text, at + 1)) {
       bytes[at] = (bytes[at] as number) ^ 0x10
@@ -32,7 +37,7 @@ export async function flipInTables(directory: string, text: string): Promise<voi
     }
     await writeFile(file, bytes)
   }
-  if (count === 0) throw new Error(`"${text}" is in no table of ${directory}`)
+  if (count === 0) throw new Error(`"${text}" is in no file "*${extension}" of ${directory}`)
 }
 
 /** What `promise` gives, in a process that waits for nothing else: a store holds no process open. */

@@ -126,8 +126,9 @@ export type { Clock, Host, Platform, Random, Scheduler, Timer } from './platform
 export { seededRandom } from './platform/random.ts'
 export { backupStore, type BackupOptions, type BackupProgress } from './platform/store-backup.ts'
 export { StoreError, type StoreErrorCode } from './platform/store-error.ts'
+export { segmentStore, segmentStoreDefaults, type SegmentStoreOptions } from './platform/segment-store.ts'
 export { storeId, storeIdKey } from './platform/store-id.ts'
-export type { Store, StoreChange, StoreEntry, StoreRange } from './platform/store.ts'
+export type { Store, StoreChange, StoreEntry, StoreRange, StoreShape } from './platform/store.ts'
 export { pool, poolSizeMax, type PoolOptions, type PoolStrategy } from './routing/pool.ts'
 export { reliableConsumer } from './routing/reliable-consumer.ts'
 export {

@@ -95,7 +95,7 @@ function storeOpener(node: ClusterNode, { store }: ConsensusOptions): () => Prom
   if (typeof store === 'function') return store
   const directory = store ?? (node.data === 'memory' ? 'memory' : `${node.data}/consensus`)
   const { platform } = node.system
-  if (directory !== 'memory') return () => platform.openStore(directory)
+  if (directory !== 'memory') return () => platform.openStore(directory, 'log')
   return memoryOpener()
 }
 

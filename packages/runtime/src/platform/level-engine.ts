@@ -11,11 +11,13 @@
  */
 import { checkBytes, encodeChecked, readChecked, writeChecked } from './checked-value.ts'
 import { diskError } from './disk-error.ts'
+import { LevelPages } from './level-pages.ts'
 import type { KeyGap } from './level-table-file.ts'
 import { checkChanges } from './store-argument.ts'
 import { StoreError } from './store-error.ts'
 import { encodeKey, keyBytesMax, writeKey } from './store-key.ts'
 import type { StorePlace } from './store-place.ts'
+import type { PageBounds, RecordPages, StoreEngine } from './store-view.ts'
 import type { StoreChange } from './store.ts'
 
 /** What is used of LevelDB. Batches copy what they are given. */
@@ -75,7 +77,7 @@ class Group {
   }
 }
 
-export class LevelEngine {
+export class LevelEngine implements StoreEngine {
   readonly db: LevelDatabase
   readonly failed: Promise<StoreError>
   readonly #place: LevelPlace
@@ -141,6 +143,10 @@ export class LevelEngine {
     const value = readChecked(bytes, checked)
     if (typeof value === 'string') throw this.corruptError(key, value)
     return value
+  }
+
+  pages(bounds: PageBounds): RecordPages {
+    return new LevelPages(this, bounds)
   }
 
   /** No write succeeds any more until the store is opened again: whoever believes otherwise loses data. */

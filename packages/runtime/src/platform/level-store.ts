@@ -1,4 +1,6 @@
 /** The durable store: a directory on a disk, kept by LevelDB (`classic-level`, of which this is the one importer). */
+import { readdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import type { ClassicLevel } from 'classic-level'
 import { encodeChecked, readChecked } from './checked-value.ts'
 import { diskError } from './disk-error.ts'
@@ -6,12 +8,14 @@ import { settleDamage } from './level-damage.ts'
 import { checkLevelFiles } from './level-files.ts'
 import { levelCodes, LevelEngine, levelText } from './level-engine.ts'
 import type { LevelDatabase } from './level-engine.ts'
-import { LevelView } from './level-view.ts'
+import { refuseOtherShape } from './segment-file.ts'
+import { optionWithin } from './store-argument.ts'
 import { StoreError } from './store-error.ts'
 import { migrate, storeFormat } from './store-format.ts'
 import type { RawRecords, StoreFormat } from './store-format.ts'
 import { encodeKey } from './store-key.ts'
 import { heldError, StorePlace } from './store-place.ts'
+import { StoreView } from './store-view.ts'
 import type { Store } from './store.ts'
 
 export interface FileStoreOptions {
@@ -63,11 +67,18 @@ export async function openLevelStore(
   options: FileStoreOptions,
   format: StoreFormat,
 ): Promise<Store> {
-  const writeBufferBytes = within('writeBufferBytes', options, 1_048_576, 1_073_741_824)
-  const cacheBytes = within('cacheBytes', options, 0, 4_294_967_295)
-  const placeCheckMs = within('placeCheckMs', options, 10, 60_000)
+  const defaults = fileStoreDefaults
+  const writeBufferBytes = optionWithin(
+    'writeBufferBytes',
+    options.writeBufferBytes ?? defaults.writeBufferBytes,
+    1_048_576,
+    1_073_741_824,
+  )
+  const cacheBytes = optionWithin('cacheBytes', options.cacheBytes ?? defaults.cacheBytes, 0, 4_294_967_295)
+  const placeCheckMs = optionWithin('placeCheckMs', options.placeCheckMs ?? defaults.placeCheckMs, 10, 60_000)
   const place = await StorePlace.take(directory)
   try {
+    refuseOtherShape(place.directory, await readdir(place.directory), 'table')
     const damaged = await checkLevelFiles(place.directory)
     // Loading it takes some 50 ms, which a process without a store need not pay.
     const level = await import('classic-level')
@@ -85,7 +96,7 @@ export async function openLevelStore(
       const database = databaseOf(db)
       const engine = new LevelEngine(database, place, await settleDamage(database, damaged))
       await place.watch(placeCheckMs, (error) => engine.fail(error))
-      return new LevelView(engine)
+      return new StoreView(engine)
     } catch (error) {
       await db.close()
       throw error
@@ -95,6 +106,38 @@ export async function openLevelStore(
     if (error instanceof StoreError) throw error
     throw diskError(openingOf(place.directory), place.directory, error, 'RUNTIME_STORE_UNAVAILABLE')
   }
+}
+
+/**
+ * Takes a directory that belongs to a store for this process, by the lock of a LevelDB in it that holds nothing: Node has no
+ * other lock that ends with its process. The lock is the file `LOCK` there.
+ *
+ * @param directory the store's, for errors
+ * @returns gives it back
+ * @throws {StoreError} `RUNTIME_STORE_UNAVAILABLE` when another process has it
+ */
+export async function lockDirectory(path: string, directory: string): Promise<() => Promise<void>> {
+  const level = await import('classic-level')
+  const open = async (): Promise<Level> => {
+    const db: Level = new level.ClassicLevel<Uint8Array, Uint8Array>(path, {
+      keyEncoding: 'view',
+      valueEncoding: 'view',
+      writeBufferSize: 65_536,
+      cacheSize: 0,
+    })
+    await openDatabase(db, directory)
+    return db
+  }
+  let db: Level
+  try {
+    db = await open()
+  } catch (error) {
+    if (!(error instanceof StoreError && error.code === 'RUNTIME_STORE_CORRUPT')) throw error
+    // Nothing is lost: and who finds that out has had the lock.
+    for (const name of await readdir(path)) if (name !== 'LOCK') await rm(join(path, name))
+    db = await open()
+  }
+  return () => db.close()
 }
 
 type Level = ClassicLevel<Uint8Array, Uint8Array>
@@ -171,17 +214,4 @@ function formatError(directory: string, what: string): StoreError {
 
 function openingOf(directory: string): string {
   return `Cannot open the store in "${directory}"`
-}
-
-function within(
-  name: keyof FileStoreOptions,
-  options: FileStoreOptions,
-  least: number,
-  most: number,
-): number {
-  const value = options[name] ?? fileStoreDefaults[name]
-  if (Number.isInteger(value) && value >= least && value <= most) return value
-  throw new RangeError(
-    `Cannot open a store: ${name} must be a whole number from ${least} to ${most}, got ${value}`,
-  )
 }

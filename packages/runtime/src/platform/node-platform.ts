@@ -11,7 +11,8 @@ import { pinoLogger } from './log.ts'
 import type { Logger, LogLevel } from './log.ts'
 import type { Clock, Host, Platform, Timer } from './platform.ts'
 import { seededRandom } from './random.ts'
-import type { Store } from './store.ts'
+import { segmentStore } from './segment-store.ts'
+import type { Store, StoreShape } from './store.ts'
 import { listenUnhandled } from './unhandled.ts'
 
 export interface NodePlatformOptions {
@@ -24,8 +25,8 @@ export interface NodePlatformOptions {
   readonly seed?: number | string | undefined
   /** Name of this host in log lines and handshakes. @default the operating system's host name */
   readonly name?: string | undefined
-  /** Opens stores. @default `fileStore(directory)` */
-  readonly openStore?: ((directory: string) => Promise<Store>) | undefined
+  /** Opens stores. @default `fileStore(directory)`, and `segmentStore(directory)` for the shape 'log' */
+  readonly openStore?: ((directory: string, shape?: StoreShape) => Promise<Store>) | undefined
 }
 
 /** Node's setTimeout turns anything longer into 1 ms, so longer waits are cut into several. */
@@ -54,12 +55,16 @@ export function nodePlatform(options: NodePlatformOptions = {}): Platform {
     random: seededRandom(options.seed ?? randomBytes(16).toString('hex')),
     secureBytes: (count) => randomFillSync(new Uint8Array(count)),
     scheduler: { makeRunQueue: fifoRunQueue, afterTurn, afterLoop },
-    openStore: options.openStore ?? ((directory) => fileStore(directory)),
+    openStore: options.openStore ?? openNodeStore,
     files: nodeFiles(),
     dns: nodeDns(),
     log: options.log ?? pinoLogger({ level: levelFromEnvironment(process.env['UNDERSTUDY_LOG']) }),
     host: nodeHost(options.name ?? hostname()),
   }
+}
+
+function openNodeStore(directory: string, shape: StoreShape = 'table'): Promise<Store> {
+  return shape === 'log' ? segmentStore(directory) : fileStore(directory)
 }
 
 const nodeClock: Clock = Object.freeze({

@@ -9,7 +9,7 @@ import type { Dns } from './dns.ts'
 import type { Files } from './files.ts'
 import type { Logger } from './log.ts'
 import type { RunQueueFactory } from './run-queue.ts'
-import type { Store } from './store.ts'
+import type { Store, StoreShape } from './store.ts'
 
 /** Everything a system takes from the machine. Handed to `createSystem` and `startNode`, one per node. */
 export interface Platform {
@@ -18,8 +18,11 @@ export interface Platform {
   /** `count` bytes that nobody can guess (secrets, nonces). Seeded in simulation. */
   readonly secureBytes: (count: number) => Uint8Array
   readonly scheduler: Scheduler
-  /** Opens the store that lives in `directory`; one process at a time may hold it. */
-  readonly openStore: (directory: string) => Promise<Store>
+  /**
+   * Opens the store that lives in `directory`; one process at a time may hold it. A directory is opened in the shape in which
+   * it was made. @param shape @default 'table'
+   */
+  readonly openStore: (directory: string, shape?: StoreShape) => Promise<Store>
   /** Small text files that others write: lists of addresses, certificates. */
   readonly files: Files
   /** Looks up names of hosts and services. */

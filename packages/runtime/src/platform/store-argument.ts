@@ -48,6 +48,14 @@ export function rangeLimit(range: StoreRange): number {
   return limit
 }
 
+/** An option in whole numbers. @throws {RangeError} if it is not one from `least` to `most` */
+export function optionWithin(name: string, value: number, least: number, most: number): number {
+  if (Number.isInteger(value) && value >= least && value <= most) return value
+  throw new RangeError(
+    `Cannot open a store: ${name} must be a whole number from ${least} to ${most}, got ${value}`,
+  )
+}
+
 /** @throws {RangeError} if `prefix` cannot be that of a scope */
 export function checkScope(prefix: string): void {
   if (prefix === '' || prefix.startsWith('/') || prefix.endsWith('/')) {
@@ -58,7 +66,7 @@ export function checkScope(prefix: string): void {
 }
 
 /** The first index whose key is not below `key`. Keys mostly come in order, so the end is looked at first. */
-export function lowerBound(entries: readonly StoreEntry[], key: string): number {
+export function lowerBound(entries: readonly Pick<StoreEntry, 'key'>[], key: string): number {
   let high = entries.length
   const last = entries[high - 1]
   if (last === undefined || last.key < key) return high

@@ -4,10 +4,12 @@ import { dirname, join, resolve } from 'node:path'
 import { diskError } from './disk-error.ts'
 import { isLevelFile } from './level-files.ts'
 import { fileStore } from './level-store.ts'
+import { isSegmentFile, lockName } from './segment-file.ts'
+import { segmentStore } from './segment-store.ts'
 import { StoreError } from './store-error.ts'
 import { storeIdKey } from './store-id.ts'
 import { syncDirectory } from './store-place.ts'
-import type { Store, StoreChange } from './store.ts'
+import type { Store, StoreChange, StoreShape } from './store.ts'
 
 export interface BackupProgress {
   /** Entries and bytes (of the values) that are in the copy by now, durably. How many there will be is not known. */
@@ -20,6 +22,8 @@ export interface BackupOptions {
   readonly onProgress?: ((progress: BackupProgress) => void) | undefined
   /** Ends the backup, which then rejects with the signal's reason and leaves nothing. */
   readonly signal?: AbortSignal | undefined
+  /** What the copy is to be opened as: 'table' by `fileStore`, 'log' by `segmentStore`. @default 'table' */
+  readonly shape?: StoreShape | undefined
 }
 
 /** A part of a backup has at least so many bytes, or so many entries. */
@@ -28,7 +32,7 @@ const partEntries = 4_096
 
 /**
  * Copies what `store` holds at the moment of the call into a new store in `directory`, while it is written on. Restoring is
- * opening the copy: `fileStore(directory)`. Any store can be copied, a scope too: the copy has its keys without the prefix.
+ * opening the copy: `fileStore(directory)`, or `segmentStore(directory)` for the shape 'log'. Any store can be copied, a scope too: the copy has its keys without the prefix.
  *
  * The copy is made in `directory + '.partial'` and renamed when it is whole and durable, so a half one is never taken for a
  * backup. It has no store id: opened, it is another store, which a member of a group must not take for its own, for it may
@@ -52,7 +56,7 @@ export async function backupStore(
   let isMade = false
   try {
     await Promise.all([first, makeRoom(target, partial)])
-    const copy = await fileStore(partial)
+    const copy = await (options.shape === 'log' ? segmentStore(partial) : fileStore(partial))
     isMade = true
     let report: BackupProgress
     try {
@@ -106,20 +110,20 @@ async function makeRoom(target: string, partial: string): Promise<void> {
   await mkdir(dirname(target), { recursive: true })
   if ((await namesIn(target)).length > 0) throw occupied(target, target)
   const left = await namesIn(partial)
-  const foreign = left.find((name) => !isLevelFile(name))
+  const foreign = left.find((name) => !isStoreFile(name) && name !== lockName)
   if (foreign !== undefined) throw occupied(target, join(partial, foreign))
   if (left.length > 0) {
     // What an interrupted backup has left; unless one is still at it, who holds it.
-    await closedStore(partial)
+    await closedStore(partial, left.some(isSegmentFile) || left.includes(lockName))
     await removeStore(partial)
   }
   await removeEmpty(target)
 }
 
 /** @throws {StoreError} `RUNTIME_STORE_UNAVAILABLE` when somebody has it open */
-async function closedStore(directory: string): Promise<void> {
+async function closedStore(directory: string, isLog: boolean): Promise<void> {
   try {
-    await (await fileStore(directory)).close()
+    await (await (isLog ? segmentStore(directory) : fileStore(directory))).close()
   } catch (error) {
     // It is to be deleted: in what state it is does not matter.
     if (error instanceof StoreError && error.code !== 'RUNTIME_STORE_UNAVAILABLE') return
@@ -138,8 +142,15 @@ async function namesIn(directory: string): Promise<readonly string[]> {
 
 /** Deletes a store's files, and the directory when nothing else is in it. */
 async function removeStore(directory: string): Promise<void> {
-  for (const name of await namesIn(directory)) if (isLevelFile(name)) await rm(join(directory, name))
+  const lock = join(directory, lockName)
+  for (const name of await namesIn(directory)) if (isStoreFile(name)) await rm(join(directory, name))
+  for (const name of await namesIn(lock)) if (isLevelFile(name)) await rm(join(lock, name))
+  await removeEmpty(lock)
   await removeEmpty(directory)
+}
+
+function isStoreFile(name: string): boolean {
+  return isLevelFile(name) || isSegmentFile(name)
 }
 
 async function removeEmpty(directory: string): Promise<void> {

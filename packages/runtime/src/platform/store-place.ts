@@ -19,6 +19,8 @@ export class StorePlace {
   readonly directory: string
   readonly #identity: string
   #lock = ''
+  #lockPath = ''
+  #markPath = ''
   #timer: NodeJS.Timeout | undefined
   #isLooking = false
 
@@ -51,10 +53,19 @@ export class StorePlace {
   /**
    * From now on looks every `everyMs` whether the directory is still the one that was opened, and calls `onGone` once when
    * it is not. Two small calls to the file system each time, off the main thread. Call it when the store's files are there.
+   *
+   * @param lock a file that is open for as long as the store is: its number cannot be given to another one meanwhile
+   * @param mark a file that is there for as long as the store is
    */
-  async watch(everyMs: number, onGone: (error: StoreError) => void): Promise<void> {
-    // LevelDB has this file open for as long as the store is: its number cannot be given to another one meanwhile.
-    this.#lock = await identityOf(join(this.directory, 'LOCK'))
+  async watch(
+    everyMs: number,
+    onGone: (error: StoreError) => void,
+    lock = 'LOCK',
+    mark = 'CURRENT',
+  ): Promise<void> {
+    this.#lockPath = join(this.directory, lock)
+    this.#markPath = join(this.directory, mark)
+    this.#lock = await identityOf(this.#lockPath)
     this.#timer = setInterval(() => void this.#look(onGone), everyMs).unref()
   }
 
@@ -87,9 +98,8 @@ export class StorePlace {
 
   async #whatIsGone(): Promise<string | undefined> {
     try {
-      if ((await identityOf(join(this.directory, 'LOCK'))) !== this.#lock)
-        return 'another one is in its place'
-      await stat(join(this.directory, 'CURRENT'))
+      if ((await identityOf(this.#lockPath)) !== this.#lock) return 'another one is in its place'
+      await stat(this.#markPath)
       return undefined
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException

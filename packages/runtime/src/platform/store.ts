@@ -1,8 +1,14 @@
 /**
  * The store seam: an ordered key-value store with atomic, durable batches. Everything that must outlive a process is
- * written on it. `memoryStore()`, `fileStore()` and the simulator's keep one contract suite (`testkit`).
+ * written on it. `memoryStore()`, `fileStore()`, `segmentStore()` and the simulator's keep one contract suite (`testkit`).
  */
 import type { StoreError } from './store-error.ts'
+
+/**
+ * What a store is for; the contract is the same. 'table': many keys, read and written in any order. 'log': ascending keys that
+ * are deleted in the order in which they came, each write durable as fast as the disk can. In memory they are one.
+ */
+export type StoreShape = 'table' | 'log'
 
 /** One entry of a store. The store owns the bytes it hands out: copy before you change them. */
 export interface StoreEntry {
