@@ -4,12 +4,13 @@ import { encode } from '@understudy/runtime/codec'
 import fc from 'fast-check'
 import { test } from 'tap'
 import { arbitraryCommand } from './kv-arbitrary.ts'
-import { batch, buffer, codec, KvMachine, type KvCommand, type KvResult } from './kv-source.ts'
+import { batch, buffer, codec, KvMachine, limits, type KvCommand, type KvResult } from './kv-source.ts'
 
-const { BatchWriter, isForBatch } = batch
+const { BatchWriter } = batch
+const { isForBatch } = limits
 
 function batchOf(commands: readonly (KvCommand | Uint8Array)[]): Uint8Array {
-  const writer = new BatchWriter(16)
+  const writer = new BatchWriter(codec.batchTag, 16)
   for (const command of commands) {
     if (command instanceof Uint8Array) writer.add((to, bytes) => to.rest(bytes), command)
     else writer.add(codec.writeKvCommand, command)
@@ -155,7 +156,7 @@ void test('kv batch: comes to the same as its commands one by one, also in a sna
 
 void test('kv batch: a batch of one is that one, and a writer that failed has added nothing', async (t) => {
   t.same(batchOf([put('a')]), codec.encodeKvCommand(put('a')))
-  const writer = new BatchWriter(1)
+  const writer = new BatchWriter(codec.batchTag, 1)
   writer.add(codec.writeKvCommand, put('a'))
   t.throws(() => writer.add(codec.writeKvCommand, put('\ud800')))
   t.throws(() =>

@@ -1,7 +1,7 @@
 /** A client of the store: follows the leader, tries again safely, and tells "not done" from "nobody knows". */
 import { test } from 'tap'
 import { kvCluster } from './kv-cluster.ts'
-import { codec, KvSession } from './kv-source.ts'
+import { codec, WriteSession } from './kv-source.ts'
 
 function text(bytes: Uint8Array | undefined): string | undefined {
   return bytes === undefined ? undefined : Buffer.from(bytes).toString()
@@ -119,8 +119,8 @@ void test('KvClient: answers that are lost here and there among many writes cost
   t.match(await kv.get(client.get('k0')), { version: 10 })
 })
 
-void test('KvSession: what is answered below is what was given back, in whatever order', async (t) => {
-  const session = new KvSession(7)
+void test('WriteSession: what is answered below is what was given back, in whatever order', async (t) => {
+  const session = new WriteSession(7)
   const numbers = [session.take(), session.take(), session.take(), session.take()]
   t.same(numbers, [1, 2, 3, 4])
   const below: number[] = []

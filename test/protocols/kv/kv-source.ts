@@ -8,24 +8,27 @@ export const codec = await sourceModule<typeof import('../../../packages/protoco
   'protocols',
   'kv/kv-codec',
 )
-export const batch = await sourceModule<typeof import('../../../packages/protocols/src/kv/kv-batch.ts')>(
+export const batch = await sourceModule<typeof import('../../../packages/protocols/src/service/batch.ts')>(
   'protocols',
-  'kv/kv-batch',
+  'service/batch',
+)
+export const limits = await sourceModule<typeof import('../../../packages/protocols/src/kv/kv-limit.ts')>(
+  'protocols',
+  'kv/kv-limit',
 )
 export const hub = await sourceModule<typeof import('../../../packages/protocols/src/kv/kv-watch-hub.ts')>(
   'protocols',
   'kv/kv-watch-hub',
 )
-export const { KvSession } = await sourceModule<
-  typeof import('../../../packages/protocols/src/kv/kv-session.ts')
->('protocols', 'kv/kv-session')
+export const { WriteSession } = await sourceModule<
+  typeof import('../../../packages/protocols/src/service/write-session.ts')
+>('protocols', 'service/write-session')
 export const watchProtocol = await sourceModule<
   typeof import('../../../packages/protocols/src/kv/kv-protocol.ts')
 >('protocols', 'kv/kv-protocol')
-export const buffer = await sourceModule<typeof import('../../../packages/protocols/src/kv/kv-buffer.ts')>(
-  'protocols',
-  'kv/kv-buffer',
-)
+export const buffer = await sourceModule<
+  typeof import('../../../packages/protocols/src/service/byte-buffer.ts')
+>('protocols', 'service/byte-buffer')
 export const { KvReplica } = await sourceModule<
   typeof import('../../../packages/protocols/src/kv/kv-replica.ts')
 >('protocols', 'kv/kv-replica')

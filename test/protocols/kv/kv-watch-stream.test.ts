@@ -198,6 +198,31 @@ void test('KvWatch: credit goes back as batches are taken, a quarter of the wind
   t.ok(given.length >= 1 && given.every((bytes) => bytes >= 25), given.join(' '))
 })
 
+void test('KvWatch: credit is said in all, and again at each sign of life: what was said before may be lost', async (t) => {
+  await using one = await scene({ watchBytesMax: 100 })
+  const watching = new Watching(one.client, { key: 'a', from: 1 })
+  const given = (): readonly number[] =>
+    (one.told as readonly { readonly bytes: number }[]).map(({ bytes }) => bytes)
+  await one.advance(10)
+  await one.push(pushFlag.bookmark, 1, 0)
+  t.same(given(), [], 'nothing came that credit was needed for')
+  for (let i = 1; i <= 6; i++) await one.push(0, i + 1, i, i)
+  await one.advance(10)
+  t.equal(watching.batches.length, 6)
+  const before = given()
+  t.ok(before.length >= 2)
+  t.same(
+    before,
+    before.toSorted((a, b) => a - b),
+    'what was given in all',
+  )
+  await one.push(pushFlag.bookmark, 8, 6)
+  const again = given().slice(before.length)
+  t.equal(again.length, 1)
+  t.ok((again[0] ?? 0) >= (before.at(-1) ?? 0), `${again.join()} behind ${before.join()}`)
+  t.equal(one.subscriptions.length, 1)
+})
+
 void test('KvWatch: a subscription that is ended right behind its answer begins anew, and not at network speed', async (t) => {
   await using one = await scene()
   one.endsNext = 5

@@ -24,6 +24,9 @@ const { MemberApply } = await sourceModule<
 const { MembershipDuty } = await sourceModule<
   typeof import('../../../packages/protocols/src/raft/raft-member-change.ts')
 >('protocols', 'raft/raft-member-change')
+const { MemberStanding } = await sourceModule<
+  typeof import('../../../packages/protocols/src/raft/raft-member-standing.ts')
+>('protocols', 'raft/raft-member-standing')
 const content = await sourceModule<typeof import('../../../packages/protocols/src/raft/snapshot-content.ts')>(
   'protocols',
   'raft/snapshot-content',
@@ -528,6 +531,100 @@ void test('MembershipDuty: a learner takes its place only when it has what the l
   learner.match = 499
   look()
   t.same(changes, [])
+})
+
+void test('MembershipDuty: of two learners of one node the one that answers is promoted, and a newer one takes the place of the older', async (t) => {
+  const changes: string[] = []
+  const configuration = {
+    voters: ['a@1', 'b@2'],
+    outgoing: [],
+    learners: ['c@8'],
+    learnersNext: [] as string[],
+  }
+  const progress = [
+    { member: 'b@2', state: 'replicate', match: 100, isActive: true },
+    { member: 'c@8', state: 'probe', match: 0, isActive: false },
+    { member: 'c@9', state: 'replicate', match: 100, isActive: true },
+  ]
+  const status = { self: 'a@1', role: 'leader', last: { index: 100, term: 1 }, configuration, progress }
+  const duty = new MembershipDuty({
+    self: 'a@1',
+    log: silentLogger,
+    replace: 'automatic',
+    intervalMs: 10,
+    status: () => status as never,
+    change: ({ voters, learners }) => changes.push(`${voters.join()} ${learners.join()}`),
+    ask: () => undefined,
+  })
+  const goal = {
+    ...{ voters: ['a', 'b', 'c'], learners: [] },
+    ...{ reached: () => undefined, refused: () => undefined },
+  }
+  duty.lead(true, 0)
+  duty.tick(10)
+  duty.set(goal, 20)
+  duty.hello('c', '9', 20)
+  duty.tick(20)
+  t.same(changes.splice(0), ['a@1,b@2 c@9'], 'who has lost its disk before it had a vote will not come back')
+
+  // Both learn, and nobody says hello any more.
+  configuration.learners = ['c@8', 'c@9']
+  const next = new MembershipDuty({
+    self: 'a@1',
+    log: silentLogger,
+    replace: 'automatic',
+    intervalMs: 10,
+    status: () => status as never,
+    change: ({ voters, learners }) => changes.push(`${voters.join()} ${learners.join()}`),
+    ask: () => undefined,
+  })
+  next.lead(true, 0)
+  next.tick(10)
+  next.set(goal, 20)
+  next.tick(20)
+  t.same(changes, ['a@1,b@2,c@9 '])
+})
+
+/** A member "a@1" that restarts with that newest configuration in its log, and that one applied. */
+function standing(newest: readonly string[], applied: readonly string[]) {
+  const configurationOf = (voters: readonly string[]) => ({
+    ...{ voters, outgoing: [], learners: [], learnersNext: [] },
+  })
+  const core = {
+    role: 'follower',
+    commit: 8,
+    last: { index: 10, term: 5 },
+    configuration: configurationOf(newest),
+  }
+  const member = new MemberStanding({
+    port: { node: 'a', log: silentLogger, send: () => undefined } as unknown as MemberPort,
+    self: 'a@1',
+    state: { meta: { configuration: configurationOf(applied) } } as never,
+    core: () => core as never,
+    nodes: [],
+    helloEveryMs: 1_000,
+    onChange: () => undefined,
+  })
+  member.begin(core as never, 0)
+  return { member, core, configurationOf }
+}
+
+void test('MemberStanding: who restarts with its removal in its log, uncommitted, still takes part (thesis, section 4.2.2)', async (t) => {
+  const { member, configurationOf } = standing(['b@2', 'c@3'], ['a@1', 'b@2', 'c@3'])
+  t.notOk(member.isRemoved, 'the others may need its vote, or its lead, before that can be committed')
+  member.applied(configurationOf(['a@1', 'b@2', 'c@3']), configurationOf(['a@1', 'b@2', 'c@3', 'd@4']), 9)
+  t.notOk(member.isRemoved, 'what is applied names it')
+  member.applied(configurationOf(['a@1', 'b@2', 'c@3']), configurationOf(['b@2', 'c@3']), 10)
+  t.ok(member.isRemoved)
+
+  const told = standing(['b@2', 'c@3'], ['a@1', 'b@2', 'c@3']).member
+  told.toldRemoved(7)
+  t.notOk(told.isRemoved, 'of a configuration before those it knows')
+  told.toldRemoved(10)
+  t.ok(told.isRemoved, 'by a leader that has committed it')
+
+  t.ok(standing(['b@2', 'c@3'], ['b@2', 'c@3']).member.isRemoved, 'applied: it is over')
+  t.notOk(standing(['a@1', 'b@2'], ['b@2']).member.isRemoved, 'added again')
 })
 
 // ---- Snapshots -------------------------------------------------------------------------------------------------

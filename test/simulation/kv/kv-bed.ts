@@ -183,7 +183,7 @@ export class KvBed {
       else if ((which === 5 || which === 6) && leader !== undefined) {
         world.node(leader).kill()
         bed.restartLater(world.node(leader))
-      }
+      } else if (which === 7 && leader !== undefined) await bed.isolate(world.node(leader))
     }
   }
 

@@ -110,9 +110,13 @@ async function hold(
     if (!one.isRevoked && life.isAlive) bed.bed.met('lost')
     free()
   })
+  // Its key may be gone again before the answer to the put is here.
+  held.push(one)
   const put = await bed.attempt(place, (kv) => kv.put(key, 'held', { lease }))
-  if (put.type === 'done') held.push(one)
-  else if (put.code === 'KV_LEASE_NOT_FOUND') bed.bed.met('lease-not-found')
+  if (put.type !== 'done') {
+    held.splice(held.indexOf(one), 1)
+    if (put.code === 'KV_LEASE_NOT_FOUND') bed.bed.met('lease-not-found')
+  }
   await world.sleep(world.choose(12, 'lease/keep') * 700)
   if (!life.isAlive || lease.signal.aborted) return
   bed.bed.met('kept')
@@ -128,6 +132,9 @@ async function hold(
       found.type !== 'done' || found.value === undefined,
       `"${key}" is still there after its lease ${lease.id} was revoked`,
     )
+    const late = await bed.attempt(place, (kv) => kv.put(`${key}/late`, 'not held', { lease: lease.id }))
+    world.check('a-lease-that-is-over-takes-no-keys', late.type !== 'done', `"${key}/late" was put`)
+    if (late.type === 'refused' && late.code === 'KV_LEASE_NOT_FOUND') bed.bed.met('lease-not-found')
   }
 }
 

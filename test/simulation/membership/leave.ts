@@ -1,10 +1,17 @@
 /** A rolling restart under load: nodes leave in good order and come back, one after the other, and no ask fails. */
 import { actor, ask, child, protocol, supervisor, tell, type Definition } from '@understudy/runtime'
-import type { SimulatedNode, SimulatedNodeOptions, World } from '@understudy/cluster/simulation'
+import {
+  currentWire,
+  oldestMemberWire,
+  type SimulatedNode,
+  type SimulatedNodeOptions,
+  type World,
+} from '@understudy/cluster/simulation'
 import type { RunInput, RunResult } from '@understudy/runtime/simulation'
 import Type from 'typebox'
 import { MemberWatch } from '../cluster/member-watch.ts'
 import { simulateTapped } from '../cluster/link-tap.ts'
+import { wireTags } from '../remote/fault-list.ts'
 
 const Desk = protocol('desk', {
   serve: ask({ n: Type.Integer(), afterMs: Type.Integer() }, Type.Integer()),
@@ -15,6 +22,7 @@ const askTimeoutMs = 10_000
 
 export const leaveTags: readonly string[] = [
   ...['slow-answer', 'owner-moved', 'asked-while-one-leaves', 'asker-left', 'answered-by-who-leaves'],
+  ...wireTags,
 ]
 
 export function runLeave(input: RunInput): Promise<RunResult> {
@@ -59,6 +67,12 @@ function desk(): Definition<(typeof Desk)['messages'], void> {
 
 async function rolling(world: World): Promise<void> {
   const watch = new MemberWatch(world)
+  // A restart may change the build, forth or back.
+  const isMixed = world.choose(3, 'swarm/wires') === 1
+  const install = (place: SimulatedNode): void => {
+    if (isMixed) place.install(world.choose(2, 'scenario/wire') === 0 ? currentWire : oldestMemberWire)
+  }
+  for (const place of world.nodes) install(place)
   await world.start()
   await watch.untilEqual('formed', 60_000)
   let asked = 0
@@ -113,6 +127,7 @@ async function rolling(world: World): Promise<void> {
     await place.shutdown()
     leaving = undefined
     await world.sleep(world.choose(8, 'scenario/down-for') * 250)
+    install(place)
     await place.start()
     await watch.untilEqual('formed-again', 60_000)
     for (const { by, event, name, reason } of watch.told.slice(from)) {

@@ -4,6 +4,7 @@ import type { RunInput, RunResult } from '@understudy/runtime/simulation'
 import { MemberWatch } from '../cluster/member-watch.ts'
 import { simulateTapped } from '../cluster/link-tap.ts'
 import { askWho } from '../cluster/who.ts'
+import { wireTags } from '../remote/fault-list.ts'
 import { PulseWatch, pulseTree } from './pulse.ts'
 
 export const viewsFaults = [
@@ -12,6 +13,7 @@ export const viewsFaults = [
   ...['kill', 'kill-at-effect', 'stop-gently', 'power-cut', 'pause', 'stall', 'slow-cpu'],
   ...['clog', 'swizzle', 'slow-link', 'half-open', 'reset', 'refuse-dials', 'lose-dials'],
   ...['clock-back', 'clock-drift', 'clock-offset'],
+  'wire-pin',
 ]
 /** So many kinds at once: most rest in most seeds, or nobody would ever reach anybody. */
 const chances = [0, 0, 0.002, 0.02]
@@ -19,6 +21,7 @@ const chances = [0, 0, 0.002, 0.02]
 export const viewsTags: readonly string[] = [
   ...['one-sees-the-other-only', 'took-long-to-agree', 'given-up-and-came-back', 'recovered', 'left'],
   ...['down: unreachable', 'down: replaced', 'down: indirectly-connected', 'unreachable', 'suspected'],
+  ...wireTags,
 ]
 
 export function runViews(input: RunInput): Promise<RunResult> {

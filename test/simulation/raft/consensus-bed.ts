@@ -45,6 +45,8 @@ interface Directory {
   apply: (changes: ReadonlyMap<string, Uint8Array | undefined>, isLie: boolean) => void
 }
 
+type FlippedDirectory = ReturnType<SimulatedNode['machine']['disk']['controls']['directories']>[number]
+
 const corrupt = 'RUNTIME_STORE_CORRUPT'
 
 export class ConsensusBed {
@@ -101,7 +103,7 @@ export class ConsensusBed {
       .directories()
       .find(({ name }) => name === consensusDirectory)
     if (directory === undefined || directory.size === 0 || !this.mayHarm(place.name)) return false
-    const entry = directory.entryAt(world.choose(directory.size, 'scenario/flip-entry'))
+    const entry = this.#drawEntry(directory)
     if (entry === undefined) return false
     this.#harmed.add(place.name)
     place.kill()
@@ -111,6 +113,18 @@ export class ConsensusBed {
     this.met('flipped')
     this.restartLater(place)
     return true
+  }
+
+  /** Any record, or one of a log: there are few of those, and they can be had again from others. */
+  #drawEntry(directory: FlippedDirectory): { readonly key: string; readonly value: Uint8Array } | undefined {
+    const { world } = this
+    if (world.choose(2, 'scenario/flip-log') === 1) {
+      const all = Array.from({ length: directory.size }, (_, at) => directory.entryAt(at))
+      const ofLog = all.filter((entry) => entry?.key.includes('/raft/log/') === true)
+      const drawn = ofLog[world.choose(ofLog.length, 'scenario/flip-log-entry')]
+      if (drawn !== undefined) return drawn
+    }
+    return directory.entryAt(world.choose(directory.size, 'scenario/flip-entry'))
   }
 
   /** Ends the node and empties what consensus keeps there; it starts again soon, as another member. */
@@ -127,10 +141,32 @@ export class ConsensusBed {
     return true
   }
 
-  restartLater(place: SimulatedNode): void {
+  /** Ends the node at one of its next `effects` writes and sends; it starts again soon, or `downMs` later. */
+  killWithin(place: SimulatedNode, effects: number, label: string, downMs?: number): void {
+    const { process: life } = place
+    if (life?.isAlive !== true) return
+    life.killAtEffect(1 + this.world.choose(effects, label))
+    life.onKill(() => {
+      if (!this.world.simulation.isOver) this.restartLater(place, downMs)
+    })
+  }
+
+  /** Nothing goes between that node and the others for some seconds: what it does there is its own. */
+  async isolate(place: SimulatedNode): Promise<void> {
+    const { world } = this
+    const others = world.nodes.filter((other) => other !== place)
+    const undos = others.flatMap(({ name }) => [
+      world.network.clog(name, place.name),
+      world.network.clog(place.name, name),
+    ])
+    await world.sleep([1_000, 3_000, 6_000][world.choose(3, 'scenario/isolated')] ?? 1_000)
+    for (const undo of undos) undo()
+  }
+
+  restartLater(place: SimulatedNode, downMs?: number): void {
     const { simulation } = this.world
-    const downMs = [100, 500, 2_000, 8_000][this.world.choose(4, 'scenario/down')] ?? 100
-    simulation.at(simulation.nowMs + downMs, undefined, 'restart', place.restart)
+    const ms = downMs ?? [100, 500, 2_000, 8_000][this.world.choose(4, 'scenario/down')] ?? 100
+    simulation.at(simulation.nowMs + ms, undefined, 'restart', place.restart)
   }
 
   /** Starts nodes again that have given themselves up: a disk that failed took them their next life. */
@@ -203,6 +239,9 @@ export class ConsensusBed {
   ): Promise<Consensus> {
     for (;;) {
       try {
+        // Between the node's own start and this no disk would ever fail by chance.
+        if (this.#tags.has('open-retried') && this.world.chance(0.03, 'scenario/open-fails'))
+          place.machine.disk.controls.failReads(1)
         const opening = openConsensus(node)
         // The directory is there from the first call on, and nothing is written before the next step.
         this.#watch(place)

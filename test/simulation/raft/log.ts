@@ -53,7 +53,7 @@ async function storm(world: World, members: readonly string[]): Promise<void> {
   const clients = groups.clients({
     keys: 3,
     leaseReads,
-    timeoutMs: [5_000, 1_000][world.choose(2, 'swarm/timeout')] ?? 0,
+    timeoutMs: [5_000, 1_000, 300][world.choose(3, 'swarm/timeout')] ?? 0,
   })
   let isOver = false
   const chaos = async (): Promise<void> => {
@@ -71,7 +71,7 @@ async function storm(world: World, members: readonly string[]): Promise<void> {
       else if (which === 5 && leader !== undefined) {
         world.node(leader).kill()
         groups.bed.restartLater(world.node(leader))
-      }
+      } else if (which === 6 && leader !== undefined) await groups.bed.isolate(world.node(leader))
     }
   }
   const chaotic = chaos()

@@ -14,7 +14,6 @@ export const membershipTags: readonly string[] = [
         'lease-read',
         'went-quiet',
         'woken',
-        'flipped',
         'entries-lost',
         'entries-recovered',
         'refused-term',
@@ -25,7 +24,7 @@ export const membershipTags: readonly string[] = [
   ),
   ...outcomes,
 ]
-export const membershipFaults: readonly string[] = [...raftFaults, 'store-wipe']
+export const membershipFaults: readonly string[] = [...raftFaults, 'store-flip', 'store-wipe']
 
 const founders = ['a', 'b', 'c'] as const
 const nodeNames = ['a', 'b', 'c', 'd', 'e'] as const
@@ -53,7 +52,10 @@ async function changing(world: World): Promise<void> {
     snapshotEntries: [100_000, 20, 7][world.choose(3, 'swarm/snapshot')] ?? 20,
     keptEntries: [5_000, 3, 0][world.choose(3, 'swarm/kept')] ?? 0,
   })
-  const clients = groups.clients({ keys: 2, timeoutMs: 3_000 })
+  const clients = groups.clients({
+    keys: 2,
+    timeoutMs: [3_000, 300][world.choose(2, 'swarm/timeout')] ?? 3_000,
+  })
   let isOver = false
   const changes = async (): Promise<void> => {
     while (!isOver) {
@@ -66,8 +68,21 @@ async function changing(world: World): Promise<void> {
     while (!isOver) {
       await world.sleep(2_000 + world.choose(8, 'loss/pause') * 1_500)
       const place = world.anyUp('loss/node')
-      if (!isOver && place !== undefined && world.chance(0.5, 'loss')) groups.bed.wipe(place)
+      const leader = groups.leader()
+      if (isOver || place === undefined) continue
+      if (world.chance(0.5, 'loss')) {
+        if (world.choose(2, 'loss/how') === 1) groups.bed.flip(place)
+        else groups.bed.wipe(place)
+      } else if (leader !== undefined) {
+        if (world.choose(3, 'loss/leader') === 2) await groups.bed.isolate(world.node(leader))
+        else groups.group(leader)?.transfer(place.name, { timeoutMs: 5_000 }).catch(ignore)
+      }
     }
+  }
+  // Whoever begins a change may not be there any more when it is to be ended.
+  groups.bed.truth('members').onJoint = (leader) => {
+    if (!isOver && world.chance(0.4, 'joint/kill'))
+      groups.bed.killWithin(world.node(leader), 3, 'joint/effect')
   }
   const background = [changes(), losses()]
   await world.parallel(4, async (client) => {
@@ -76,6 +91,7 @@ async function changing(world: World): Promise<void> {
   isOver = true
   await Promise.all(background)
   world.heal()
+  for (const { process: life } of world.nodes) life?.killAtEffect(Number.POSITIVE_INFINITY)
   groups.bed.restartZombies()
   const target = drawTarget(world)
   const untilMs = world.now() + 180_000
@@ -151,4 +167,8 @@ function text({ voters, learners }: Target): string {
   return learners.length === 0
     ? voters.join(', ')
     : `${voters.join(', ')} with ${learners.join(', ')} learning`
+}
+
+function ignore(): void {
+  // What becomes of it the members' own states tell.
 }

@@ -103,6 +103,10 @@ export class RaftTruth {
   #jointBy = ''
   /** Called when an entry is applied somewhere for the first time. */
   onFirst: ((node: string, entry: LogEntry, applied: Applied) => void) | undefined
+  /** Called when a joint configuration is applied for the first time, with the node that leads. */
+  onJoint: ((leader: string) => void) | undefined
+  /** Called when a chunk of a snapshot has become durable on that node. */
+  onChunk: ((node: string) => void) | undefined
 
   constructor(simulation: Simulation, group: string, met: (tag: string) => void) {
     this.#simulation = simulation
@@ -170,6 +174,7 @@ export class RaftTruth {
     const before = this.#chunks.get(id)
     if (before !== undefined && before !== life && !key.endsWith('/00000000')) this.#met('snapshot-resumed')
     this.#chunks.set(id, life)
+    this.onChunk?.(node)
   }
 
   // ---- Members -------------------------------------------------------------------------------------------------
@@ -377,6 +382,8 @@ export class RaftTruth {
     if (outgoing.length > 0) {
       this.#met('joint')
       this.#jointBy = this.#leader
+      const leader = this.members.get(this.#leader.split(' ')[0] as MemberId)
+      if (leader !== undefined) this.onJoint?.(leader.node)
     } else if (before.outgoing.length > 0 && this.#jointBy !== this.#leader)
       this.#met('joint-left-by-another')
     if (voters.some((voter) => before.learners.includes(voter))) this.#met('learner-promoted')

@@ -90,7 +90,8 @@ export class RegisterClients {
     const usesSession = client % 2 === 0
     let session: Session | undefined
     for (let i = 0; i < count; i++) {
-      await world.sleep(pauseMs())
+      // Now and then longer than the shortest sessions last.
+      await world.sleep(pauseMs() + (world.chance(0.05, 'client/long-rest') ? 2_500 : 0))
       if (usesSession) session ??= await this.#openSession()
       this.open++
       try {

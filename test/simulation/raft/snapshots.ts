@@ -46,32 +46,49 @@ async function cutting(world: World): Promise<void> {
     snapshotGiveUpMs: [30_000, 3_000][world.choose(2, 'swarm/give-up')] ?? 3_000,
     raft: { preset: (['lan', 'local'] as const)[world.choose(2, 'swarm/preset')] ?? 'lan' },
   })
-  const clients = groups.clients({ keys: 3, timeoutMs: 3_000 })
+  const clients = groups.clients({
+    keys: 3,
+    timeoutMs: [3_000, 300][world.choose(2, 'swarm/timeout')] ?? 3_000,
+  })
   let isOver = false
+  // Few, or no snapshot would ever be whole.
+  let breaks = 0
+  groups.bed.truth('cut').onChunk = (name) => {
+    if (isOver || breaks > 8 || !world.chance(0.2, 'chunk/kill')) return
+    breaks++
+    // Back before there is a newer snapshot.
+    groups.bed.killWithin(world.node(name), 3, 'chunk/effect', 50)
+  }
   const behind = async (): Promise<void> => {
     while (!isOver) {
       await world.sleep(500 + world.choose(8, 'behind/pause') * 500)
       const place = world.anyUp('behind/node')
       if (isOver || place === undefined) continue
+      const leader = groups.leader()
       const which = world.choose(8, 'behind')
       if (which === 1) groups.bed.flip(place)
       else if (which === 2) groups.bed.wipe(place)
       else if (which >= 5) await keepBehind(world, groups, place.name)
-      else if (which === 4) {
-        // In the middle of what it receives, often.
-        place.process?.killAtEffect(1 + world.choose(12, 'behind/effect'))
-        place.process?.onKill(() => {
-          if (!world.simulation.isOver) groups.bed.restartLater(place)
-        })
-      }
+      // In the middle of what it receives, often.
+      else if (which === 4) groups.bed.killWithin(place, 12, 'behind/effect')
+      else if (which === 3 && leader !== undefined) await groups.bed.isolate(world.node(leader))
     }
   }
-  const background = behind()
+  const handOver = async (): Promise<void> => {
+    while (!isOver) {
+      await world.sleep(500 + world.choose(8, 'hand-over/pause') * 500)
+      const leader = groups.leader()
+      const to = world.anyUp('hand-over/to')
+      if (isOver || leader === undefined || to === undefined || !world.chance(0.3, 'hand-over')) continue
+      groups.group(leader)?.transfer(to.name, { timeoutMs: 5_000 }).catch(ignore)
+    }
+  }
+  const background = [behind(), handOver()]
   await world.parallel(5, async (client) => {
     await clients.run(client, 16, () => world.choose(12, 'client/rest') * 120)
   })
   isOver = true
-  await background
+  await Promise.all(background)
   world.heal()
   for (const { process: life } of world.nodes) life?.killAtEffect(Number.POSITIVE_INFINITY)
   const state = await groups.settle(120_000)
@@ -86,4 +103,8 @@ async function keepBehind(world: World, groups: RegisterGroups, name: string): P
   groups.bed.met('fell-behind')
   await world.sleep([1_000, 3_000, 9_000][world.choose(3, 'behind/for')] ?? 1_000)
   for (const undo of undos) undo()
+}
+
+function ignore(): void {
+  // What becomes of it the members' own states tell.
 }

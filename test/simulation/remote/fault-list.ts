@@ -26,6 +26,7 @@ export const wireFaults: readonly string[] = [
 export const hostFaults: readonly string[] = [
   ...['kill', 'kill-at-effect', 'stop-gently', 'pause', 'stall', 'slow-cpu', 'started-twice', 'power-cut'],
   ...['clock-offset', 'clock-back', 'clock-drift', 'clock-frozen', 'clock-strobe'],
+  'wire-pin',
 ]
 export const allFaults: readonly string[] = [...wireFaults, ...hostFaults]
 
@@ -34,8 +35,10 @@ export const threeNodeFaults: readonly string[] = allFaults.filter(
   (name) => name !== 'partition-minority-third' && name !== 'partition-ring',
 )
 
-/** What the simulated network itself reaches. */
-export const frameTags: readonly string[] = ['frame-corrupted', 'frame-truncated']
+/** What a rollout reaches: nodes of two wires in one cluster, and one of the older that has become one of the newer. */
+export const wireTags: readonly string[] = ['wire-mixed', 'wire-upgraded']
+/** What the simulated network and its nodes themselves reach. */
+export const frameTags: readonly string[] = ['frame-corrupted', 'frame-truncated', ...wireTags]
 
 /** So many kinds at once: most of them rest in most seeds, or nobody would ever reach anybody. */
 export const faultChances: readonly number[] = Object.freeze([0, 0, 0, 0.004, 0.03])

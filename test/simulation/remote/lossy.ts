@@ -31,6 +31,8 @@ const Strict = protocol('lossy-strict', { item: tell({ stream: Type.Integer(), n
 
 const ownTick = { tick: tell() }
 const itemsMax = 12
+/** Ticks of rest between two streams: what is replayed of one comes while the next is under way, or behind it. */
+const restTicks = 6
 
 export const lossyFaults: readonly string[] = [
   ...threeNodeFaults,
@@ -85,7 +87,7 @@ function gossipOf(ledger: LossyLedger, boot: Boot, names: () => readonly string[
 function senderOf(ledger: LossyLedger, boot: Boot, names: () => readonly string[]): AnyDefinition {
   return actor(Sender, { own: ownTick }, (ctx) => {
     ledger.witness.begins(boot, ctx)
-    const current = new Map<string, { readonly stream: number; n: number; strict: number }>()
+    const current = new Map<string, { stream: number; n: number; strict: number; rest: number }>()
     ctx.timers.every('tick', 150, { type: 'tick' })
     const send = (to: string, stream: number, n: number): void => {
       const of = ledger.streams[stream]
@@ -104,9 +106,9 @@ function senderOf(ledger: LossyLedger, boot: Boot, names: () => readonly string[
         for (const to of names()) {
           if (to === boot.node) continue
           let state = current.get(to)
-          if (state === undefined) {
+          if (state === undefined || (state.n > itemsMax && --state.rest === 0)) {
             const stream = ledger.streams.push({ to, sent: 0, delivered: new Map(), strict: new Map() }) - 1
-            state = { stream, n: 1, strict: 0 }
+            state = { stream, n: 1, strict: 0, rest: restTicks }
             current.set(to, state)
           } else if (state.n <= itemsMax) {
             ledger.witness.met('sent-again')
@@ -191,8 +193,9 @@ async function losing(world: World, ledger: LossyLedger): Promise<void> {
   const { witness } = ledger
   witness.begin(world)
   await world.parallel(3, async (index) => {
-    for (let i = 0; i < 12; i++) {
-      await world.sleep(50 + world.choose(20, 'pause') * 30)
+    // Long enough for a node that is cut off to be given up, and for replays, which come half a minute late.
+    for (let i = 0; i < 40; i++) {
+      await world.sleep(50 + world.choose(20, 'pause') * 100)
       const place = world.node(index)
       if (!place.isUp) continue
       ledger.highest++

@@ -5,6 +5,7 @@ import { reliableScenarios } from './reliable.ts'
 import { remoteScenarios } from './remote.ts'
 import { raftScenarios } from './raft.ts'
 import { kvScenarios } from './kv.ts'
+import { lockScenarios } from './lock.ts'
 import { membershipScenarios } from './membership.ts'
 import { ringScenarios } from './ring.ts'
 import { supervisionScenarios } from './supervision.ts'
@@ -20,6 +21,7 @@ export const scenarios: readonly Scenario[] = [
   ...reliableScenarios,
   ...raftScenarios,
   ...kvScenarios,
+  ...lockScenarios,
   ...wrongLockScenarios,
   ...wrongRegisterScenarios,
 ]

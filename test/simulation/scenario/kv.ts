@@ -3,37 +3,35 @@ import { leaseFaults, leaseTags, runLeases } from '../kv/leases.ts'
 import { registerFaults, registerTags, runRegister } from '../kv/register.ts'
 import { runTransactions, transactionFaults, transactionTags } from '../kv/transactions.ts'
 import { runWatch, watchFaults, watchTags } from '../kv/watch.ts'
+import { frameTags } from '../remote/fault-list.ts'
 import type { Scenario } from '../scenario.ts'
-
-/** What the simulated network itself reaches. */
-const frames = ['frame-corrupted', 'frame-truncated']
 
 export const kvScenarios: readonly Scenario[] = [
   {
     name: 'kv/register',
     about: 'keys by clients on members and elsewhere: linearizable, each write once, whatever is tried again',
-    sometimes: [...registerTags, ...frames],
+    sometimes: [...registerTags, ...frameTags],
     faults: registerFaults,
     run: runRegister,
   },
   {
     name: 'kv/transactions',
     about: 'lists that are read and appended to in transactions: strictly serializable',
-    sometimes: [...transactionTags, ...frames],
+    sometimes: [...transactionTags, ...frameTags],
     faults: transactionFaults,
     run: runTransactions,
   },
   {
     name: 'kv/watch',
     about: 'watches through deaths, compaction and slow takers: ordered, unique, whole, complete, resumable',
-    sometimes: [...watchTags, ...frames],
+    sometimes: [...watchTags, ...frameTags],
     faults: watchFaults,
     run: runWatch,
   },
   {
     name: 'kv/leases',
     about: 'leases that are kept alive, lost and revoked: none ends while it is held, and all others end',
-    sometimes: [...leaseTags, ...frames],
+    sometimes: [...leaseTags, ...frameTags],
     faults: leaseFaults,
     run: runLeases,
   },

@@ -3,17 +3,15 @@ import { logFaults, logTags, runLog } from '../raft/log.ts'
 import { manyGroupsFaults, manyGroupsTags, runManyGroups } from '../raft/many-groups.ts'
 import { membershipFaults, membershipTags, runMembership } from '../raft/membership.ts'
 import { runSnapshots, snapshotFaults, snapshotTags } from '../raft/snapshots.ts'
+import { frameTags } from '../remote/fault-list.ts'
 import type { Scenario } from '../scenario.ts'
-
-/** What the simulated network itself reaches. */
-const frames = ['frame-corrupted', 'frame-truncated']
 
 export const raftScenarios: readonly Scenario[] = [
   {
     name: 'raft/log',
     about:
       'three or five nodes, all faults, registers by many clients: nothing acknowledged is lost, reads are linearizable',
-    sometimes: [...logTags, ...frames],
+    sometimes: [...logTags, ...frameTags],
     faults: logFaults,
     run: runLog,
   },
@@ -21,7 +19,7 @@ export const raftScenarios: readonly Scenario[] = [
     name: 'raft/membership',
     about:
       'five nodes, of which any take part: added, removed, replaced, wiped, while everything breaks; all end as asked',
-    sometimes: [...membershipTags, ...frames],
+    sometimes: [...membershipTags, ...frameTags],
     faults: membershipFaults,
     run: runMembership,
   },
@@ -29,7 +27,7 @@ export const raftScenarios: readonly Scenario[] = [
     name: 'raft/snapshots',
     about:
       'the log is cut all the time, followers fall behind, and snapshots in many chunks break off: one state in the end',
-    sometimes: [...snapshotTags, ...frames],
+    sometimes: [...snapshotTags, ...frameTags],
     faults: snapshotFaults,
     run: runSnapshots,
   },
@@ -37,7 +35,7 @@ export const raftScenarios: readonly Scenario[] = [
     name: 'raft/many-groups',
     about:
       'tens of groups on three nodes: idle ones say nothing, and are led again soon after a node has died',
-    sometimes: [...manyGroupsTags, ...frames],
+    sometimes: [...manyGroupsTags, ...frameTags],
     faults: manyGroupsFaults,
     run: runManyGroups,
   },

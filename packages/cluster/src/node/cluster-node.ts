@@ -45,7 +45,7 @@ import { joinJudge } from '../wire/join-policy.ts'
 import type { KnownNode } from '../wire/refusal.ts'
 import { secretRing, type Secret, type SecretRing } from '../wire/secret-ring.ts'
 import type { Recipient } from '../wire/wire-protocol.ts'
-import { wireVersion } from '../wire/wire-version.ts'
+import { checkWireOffer, currentWire, type WireOffer } from '../wire/wire-version.ts'
 import type { ClusterEvents } from './cluster-event.ts'
 import { atMostUntil, whenAllKnow, whenAnswered, type DrainHost } from './drain.ts'
 import { nextIncarnation, storedIncarnation, storeIncarnation } from './life.ts'
@@ -127,7 +127,18 @@ export interface ClusterNode extends AsyncDisposable {
  * @throws {ActorError} (as a rejection) CLUSTER_NO_SECRET, RUNTIME_START_FAILED
  * @throws {TransportError} (as a rejection) CLUSTER_PORT_IN_USE, CLUSTER_BAD_ADDRESS, CLUSTER_LISTEN_FAILED
  */
-export async function startNode(options: NodeOptions): Promise<ClusterNode> {
+export function startNode(options: NodeOptions): Promise<ClusterNode> {
+  return startNodeOffering(options, currentWire)
+}
+
+/**
+ * `startNode` for a node that offers less of the wire than this build speaks, as an older build does: how clusters of two
+ * builds are tested.
+ *
+ * @throws {RangeError} (as a rejection) for an offer that this build cannot keep
+ */
+export async function startNodeOffering(options: NodeOptions, wire: WireOffer): Promise<ClusterNode> {
+  checkWireOffer(wire)
   const checked = checkNodeOptions(options)
   const data = await openData(options)
   let system: InternalSystem
@@ -137,7 +148,7 @@ export async function startNode(options: NodeOptions): Promise<ClusterNode> {
     const stored = await storedIncarnation(data.store)
     system = await startSystem(options.name, options.root, { ...options, ...data }, (prepared) => {
       // Before the first actor runs: its setup may want a ref to another node.
-      node = new ClusterNodeImpl(prepared, options, checked, data.store, stored)
+      node = new ClusterNodeImpl(prepared, options, checked, wire, data.store, stored)
     })
   } catch (error) {
     await data.store?.close()
@@ -173,6 +184,7 @@ class ClusterNodeImpl implements ClusterNode {
   readonly events: EventStream<ClusterEvents>
   readonly #options: NodeOptions
   readonly #checked: CheckedNodeOptions
+  readonly #wire: WireOffer
   readonly #kernel: Kernel
   readonly #transport: Transport
   readonly #registry: WireRegistry
@@ -201,6 +213,7 @@ class ClusterNodeImpl implements ClusterNode {
     system: InternalSystem,
     options: NodeOptions,
     checked: CheckedNodeOptions,
+    wire: WireOffer,
     store: Store | undefined,
     stored: number,
   ) {
@@ -210,6 +223,7 @@ class ClusterNodeImpl implements ClusterNode {
     this.system = system
     this.#options = options
     this.#checked = checked
+    this.#wire = wire
     this.#kernel = kernel
     this.#incarnation = nextIncarnation(kernel.platform, stored)
     this.#store = store
@@ -553,12 +567,13 @@ class ClusterNodeImpl implements ClusterNode {
     const { cluster = nodeDefaults.cluster, zone, version = '' } = this.#options
     const { weight, roles } = this.#checked
     return {
-      ...wireVersion,
+      versionMin: this.#wire.versionMin,
+      versionMax: this.#wire.versionMax,
       cluster,
       node: this.name,
       incarnation: this.#incarnation,
       address: this.address,
-      features: ['lanes'],
+      features: this.#wire.features,
       nonce: this.#kernel.platform.secureBytes(32),
       weight,
       zone,

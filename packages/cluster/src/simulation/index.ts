@@ -2,4 +2,5 @@
 export { SimulatedNetwork } from './simulated-network.ts'
 export { SimulatedNode, type SimulatedNodeOptions } from './simulated-node.ts'
 export { isUnknownOutcome, simulate, World, type SimulateOptions, type WorldNode } from './world.ts'
+export { currentWire, oldestMemberWire, type WireOffer } from '../wire/wire-version.ts'
 export { testSimulation, type SimulationTestOptions } from './test-simulation.ts'

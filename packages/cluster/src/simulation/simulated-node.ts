@@ -7,8 +7,9 @@ import {
   type SimulatedProcess,
   type Simulation,
 } from '@understudy/runtime/simulation'
-import { startNode, type ClusterNode } from '../node/cluster-node.ts'
+import { startNodeOffering, type ClusterNode } from '../node/cluster-node.ts'
 import type { NodeOptions } from '../node/node-options.ts'
+import { checkWireOffer, currentWire, type WireOffer } from '../wire/wire-version.ts'
 import type { SimulatedNetwork } from './simulated-network.ts'
 
 /** What a scenario may say of a node; the rest is the simulation's. `membership` is `lan` unless it says otherwise. */
@@ -24,6 +25,8 @@ export interface SimulatedNodeSpec extends MachineOptions {
   readonly options: () => SimulatedNodeOptions
   /** False when one more node that is down or silent would be over the budget. */
   readonly mayFail: () => boolean
+  /** Called when a life of it listens, with what the life before offered of the wire. */
+  readonly started?: ((node: SimulatedNode, offered: WireOffer | undefined) => void) | undefined
 }
 
 export class SimulatedNode implements FaultTarget {
@@ -37,6 +40,8 @@ export class SimulatedNode implements FaultTarget {
   #process: SimulatedProcess | undefined
   #node: ClusterNode | undefined
   #starting: Promise<ClusterNode> | undefined
+  #installed: WireOffer = currentWire
+  #offered: WireOffer | undefined
 
   constructor(simulation: Simulation, network: SimulatedNetwork, spec: SimulatedNodeSpec) {
     this.#simulation = simulation
@@ -69,16 +74,41 @@ export class SimulatedNode implements FaultTarget {
     return this.isUp && this.#process?.isBlocked !== true
   }
 
+  /** What its next life will offer of the wire. */
+  get installed(): WireOffer {
+    return this.#installed
+  }
+
+  /** What the life that runs, or ran last, offers of the wire; `undefined` before the first. */
+  get offered(): WireOffer | undefined {
+    return this.#offered
+  }
+
+  /**
+   * Every life from the next on offers no more than this of the wire, as a node of an older build: `oldestMemberWire` for a
+   * downgrade, `currentWire` for an upgrade.
+   *
+   * @throws {RangeError} for what this build does not speak
+   */
+  install(wire: WireOffer): void {
+    this.#installed = checkWireOffer(wire)
+  }
+
   /** Starts a node here, unless one runs. Resolves when it listens. @throws {ProcessKilled} (as a rejection) if it dies before */
   start(): Promise<ClusterNode> {
     if (this.#process?.isAlive === true && this.#starting !== undefined) return this.#starting
     const life = this.machine.start()
+    const last = this.#offered
     this.#process = life
+    this.#offered = this.#installed
     this.#node = undefined
     // Of a process that dies before it listens no promise ever settles.
     const dead = died(life).then(() => Promise.reject(new ProcessKilled(this.name)))
     const starting = Promise.race([this.#boot(life), dead]).then((node) => {
-      if (this.#process === life) this.#node = node
+      if (this.#process === life) {
+        this.#node = node
+        this.#spec.started?.(this, last)
+      }
       this.#simulation.state(this.name, 'started')
       return node
     })
@@ -103,10 +133,13 @@ export class SimulatedNode implements FaultTarget {
     this.#process?.kill()
   }
 
-  /** Kills it and starts it again, with its disk unless `wipe`. */
-  async crashAndRestart(options: { readonly wipe?: boolean | undefined } = {}): Promise<ClusterNode> {
+  /** Kills it and starts it again, with its disk unless `wipe`, and with the wire it had unless `wire`; see `install`. */
+  async crashAndRestart(
+    options: { readonly wipe?: boolean | undefined; readonly wire?: WireOffer | undefined } = {},
+  ): Promise<ClusterNode> {
     this.kill()
     if (options.wipe === true) this.machine.disk.wipe()
+    if (options.wire !== undefined) this.install(options.wire)
     return this.start()
   }
 
@@ -166,7 +199,7 @@ export class SimulatedNode implements FaultTarget {
 
   #boot(life: SimulatedProcess, listen = this.#spec.address): Promise<ClusterNode> {
     const options = this.#spec.options()
-    return startNode({
+    const all: NodeOptions = {
       isolation: 'codec',
       seeds: this.#spec.seeds,
       // Of machines, not of one: a refused dial, which a fault may cause as well, proves nothing.
@@ -180,7 +213,8 @@ export class SimulatedNode implements FaultTarget {
       handleSignals: false,
       platform: life.platform,
       transport: this.#network.transport(life, options),
-    })
+    }
+    return startNodeOffering(all, this.#installed)
   }
 }
 

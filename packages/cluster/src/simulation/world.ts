@@ -15,7 +15,9 @@ import {
 } from '@understudy/runtime/simulation'
 import type { ClusterNode } from '../node/cluster-node.ts'
 import { SimulatedNetwork } from './simulated-network.ts'
+import type { WireOffer } from '../wire/wire-version.ts'
 import { SimulatedNode, type SimulatedNodeOptions } from './simulated-node.ts'
+import { wirePin, WireRollout } from './wire-rollout.ts'
 
 export interface WorldNode {
   /** @default 'a', 'b', ... */
@@ -24,6 +26,8 @@ export interface WorldNode {
   readonly zone?: string | undefined
   /** On top of what `SimulateOptions.node` says. */
   readonly options?: SimulatedNodeOptions | undefined
+  /** What it offers of the wire, until something else is installed. @default all that this build speaks */
+  readonly wire?: WireOffer | undefined
 }
 
 export interface SimulateOptions extends SimulationOptions {
@@ -51,6 +55,7 @@ const nodesMax = 200
 export class World extends ScenarioWorld {
   readonly network: SimulatedNetwork
   readonly nodes: readonly SimulatedNode[]
+  readonly #rollout: WireRollout
 
   constructor(simulation: Simulation, options: SimulateOptions) {
     const specs = nodeSpecs(options.nodes)
@@ -66,8 +71,11 @@ export class World extends ScenarioWorld {
           seeds,
           options: () => ({ ...options.node?.(spec.name), ...spec.options }),
           mayFail: () => nodes.filter(isFailing).length < downMax,
+          started: (node, last) => rollout.started(node, last),
         }),
     )
+    for (const [index, { wire }] of specs.entries()) if (wire !== undefined) nodes[index]?.install(wire)
+    const rollout = new WireRollout(simulation, () => nodes)
     const faults = options.faults === false ? undefined : options.faults
     // The disks that ever broke a promise are a minority, for good: a quorum keeps what was acknowledged.
     const harmed = new Set<string>()
@@ -79,10 +87,13 @@ export class World extends ScenarioWorld {
       ...processFaults(() => nodes),
       ...network.faultKinds(),
       ...storeKinds.map((kind) => noting(kind, harmed)),
+      rollout.kind,
     ]
     super(simulation, () => nodes, kinds, faults)
     this.network = network
     this.nodes = nodes
+    this.#rollout = rollout
+    if (faults !== undefined && isDrawn(wirePin, faults)) rollout.installAtFirst()
   }
 
   /** A node by number or name. @throws {RangeError} when there is none */
@@ -125,9 +136,15 @@ export class World extends ScenarioWorld {
     )
   }
 
+  override startFaults(): void {
+    super.startFaults()
+    this.#rollout.begin()
+  }
+
   /** No more faults; partitions heal; everything that is down is started again. */
   override heal(): void {
     super.heal()
+    this.#rollout.end()
     this.network.heal()
     for (const node of this.nodes) {
       node.process?.resume()
@@ -198,6 +215,10 @@ export function isUnknownOutcome(error: unknown): boolean {
 /** It is down, silent, or about to be: each counts against the budget. */
 function isFailing({ isHealthy, process }: SimulatedNode): boolean {
   return !isHealthy || process?.isThreatened === true
+}
+
+function isDrawn(kind: string, { only, except = [] }: FaultOptions): boolean {
+  return (only === undefined || only.includes(kind)) && !except.includes(kind)
 }
 
 /** Only a disk that was met counts against the budget, not each that might have been. */

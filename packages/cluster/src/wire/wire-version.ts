@@ -33,6 +33,42 @@ export const wireFeatures = Object.freeze({
 /** The name of a feature. */
 export type WireFeature = keyof typeof wireFeatures
 
+/** The first version whose peers can be members: what the membership says to each other is of that version. */
+export const membersSince = 2
+
+/** What a node says in its hello that it speaks. */
+export interface WireOffer extends VersionRange {
+  readonly features: readonly WireFeature[]
+}
+
+/** All that this build speaks. */
+export const currentWire: WireOffer = Object.freeze({
+  ...wireVersion,
+  features: Object.freeze(['lanes'] as const),
+})
+
+/** The least with which a node of this build is still taken for a member: as the first build of that version. */
+export const oldestMemberWire: WireOffer = Object.freeze({
+  versionMin: wireVersion.versionMin,
+  versionMax: membersSince,
+  features: Object.freeze([]),
+})
+
+/** `offer`, when this build can keep it. @throws {RangeError} for versions or features that it does not have */
+export function checkWireOffer(offer: WireOffer): WireOffer {
+  const { versionMin, versionMax, features } = offer
+  const isWithin = versionMin >= wireVersion.versionMin && versionMax <= wireVersion.versionMax
+  if (!isWithin || versionMin > versionMax) {
+    throw new RangeError(
+      `Cannot offer versions ${versionMin} to ${versionMax} of the wire: this build speaks ` +
+        `${wireVersion.versionMin} to ${wireVersion.versionMax}`,
+    )
+  }
+  const unknown = features.find((feature) => !Object.hasOwn(wireFeatures, feature))
+  if (unknown !== undefined) throw new RangeError(`Cannot offer "${unknown}": the wire has no such feature`)
+  return offer
+}
+
 /** The highest version of both ranges; undefined when they do not meet. */
 export function commonVersion(ours: VersionRange, theirs: VersionRange): number | undefined {
   const highest = Math.min(ours.versionMax, theirs.versionMax)

@@ -5,7 +5,6 @@
  * A call that rejects says which it was: nothing was done (KV_UNAVAILABLE, KV_CLIENT_FULL, and what the store itself refuses),
  * or nobody knows (PROTOCOLS_OUTCOME_UNKNOWN): never the one for the other.
  */
-import { OutcomeUnknown } from '../core/consensus-error.ts'
 import type { ReadConsistency } from '../core/consensus-group.ts'
 import {
   deleteAnswer,
@@ -16,8 +15,11 @@ import {
   putAnswer,
   transactAnswer,
 } from './kv-answer.ts'
-import type { ByteWriter } from './kv-buffer.ts'
-import { KvCaller, type FinalReply } from './kv-caller.ts'
+import type { ByteWriter } from '../service/byte-buffer.ts'
+import type { GatheredBatch } from '../service/gathered-batch.ts'
+import { Gathering, type GatheringLine } from '../service/gathering.ts'
+import { SessionWrites } from '../service/session-writes.ts'
+import { kvCaller, type KvCaller, type KvFinalReply } from './kv-caller.ts'
 import {
   checkKvClientOptions,
   type CheckedKvClientOptions,
@@ -25,7 +27,7 @@ import {
   type KvClientOptions,
 } from './kv-client-options.ts'
 import { comparisonOf, putOf, transactionOf } from './kv-client-transaction.ts'
-import { writeKvCommand, writeKvGet } from './kv-codec.ts'
+import { batchTag, readKvResult, writeKvCommand, writeKvGet } from './kv-codec.ts'
 import type {
   KvCommand,
   KvCompare,
@@ -39,14 +41,10 @@ import type {
   KvTransaction,
 } from './kv-command.ts'
 import { KvError } from './kv-error.ts'
-import type { GatheredBatch } from './kv-gathered-batch.ts'
-import { KvGathering, type GatheringLine } from './kv-gathering.ts'
 import { rangeOf, type KvKeys } from './kv-key.ts'
-import { isForBatch } from './kv-batch.ts'
-import { KeptLease, type KvLease } from './kv-lease.ts'
-import { kvLimits } from './kv-limit.ts'
+import { KeptKvLease, type KvLease } from './kv-lease.ts'
+import { isForBatch, kvLimits } from './kv-limit.ts'
 import type { KvNode } from './kv-service.ts'
-import { KvSession } from './kv-session.ts'
 import { KvWatches, type KvWatch, type KvWatchOptions } from './kv-watch-client.ts'
 
 /** A string stands for its UTF-8 bytes. */
@@ -141,22 +139,30 @@ export function kvClient(node: KvNode, options: KvClientOptions): KvClient {
 class Client implements KvClient {
   readonly #options: CheckedKvClientOptions
   readonly #caller: KvCaller
-  readonly #gathering: KvGathering
-  readonly #writes: GatheringLine
-  readonly #reads: Readonly<Record<ReadConsistency, GatheringLine>>
+  readonly #gathering: Gathering<KvResult>
+  readonly #writes: GatheringLine<KvResult>
+  readonly #reads: Readonly<Record<ReadConsistency, GatheringLine<KvResult>>>
   readonly #watches: KvWatches
-  readonly #leases = new Set<KeptLease>()
-  #session: KvSession | undefined
-  #opening: Promise<KvSession> | undefined
+  readonly #leases = new Set<KeptKvLease>()
 
   constructor(node: KvNode, options: CheckedKvClientOptions) {
     const { platform } = node.system
     const id = Array.from(platform.secureBytes(12), (byte) => byte.toString(16).padStart(2, '0')).join('')
     this.#options = options
-    this.#caller = new KvCaller(node, options, platform.random.fork(`kv-client/${id}`))
-    this.#gathering = new KvGathering(this.#caller, options, platform.clock, platform.scheduler.afterTurn)
-    this.#writes = this.#gathering.line(true, (batch) => this.#carryWrites(batch))
-    const reads = (consistency: ReadConsistency): GatheringLine =>
+    this.#caller = kvCaller(node, options, platform.random.fork(`kv-client/${id}`))
+    this.#gathering = new Gathering(
+      this.#caller,
+      { batchTag, readResult: readKvResult },
+      options,
+      platform.clock,
+      platform.scheduler.afterTurn,
+    )
+    const session = new SessionWrites(this.#caller, options.sessionTtlMs, {
+      openSession: (server, ttlMs, how) => server.ask({ type: 'openSession', ttlMs }, how),
+      write: (server, message, how) => server.ask(message, how),
+    })
+    this.#writes = this.#gathering.line(true, (batch) => session.carry(batch))
+    const reads = (consistency: ReadConsistency): GatheringLine<KvResult> =>
       this.#gathering.line(false, (batch) => this.#carryReads(batch, consistency))
     this.#reads = { linearizable: reads('linearizable'), lease: reads('lease'), local: reads('local') }
     this.#watches = new KvWatches(node, options, this.#caller, id)
@@ -274,7 +280,7 @@ class Client implements KvClient {
       options,
       leaseAnswer,
     )
-    const lease: KeptLease = new KeptLease(this.#caller, result.id, result.ttlMs, sentMs, () =>
+    const lease: KeptKvLease = new KeptKvLease(this.#caller, result.id, result.ttlMs, sentMs, () =>
       this.#revoke(lease),
     )
     this.#leases.add(lease)
@@ -358,66 +364,16 @@ class Client implements KvClient {
     })
   }
 
-  #carryReads(batch: GatheredBatch, consistency: ReadConsistency): Promise<FinalReply | undefined> {
+  #carryReads(
+    batch: GatheredBatch<KvResult>,
+    consistency: ReadConsistency,
+  ): Promise<KvFinalReply | undefined> {
     const { bytes: request } = batch
     return this.#caller.trySend(
       batch,
       (server, how) => server.ask({ type: 'read', request, consistency }, how),
       consistency === 'local' ? this.#caller.nearestServer() : undefined,
     )
-  }
-
-  /** Applied once, however often it is tried. */
-  async #carryWrites(batch: GatheredBatch): Promise<FinalReply | undefined> {
-    const { bytes: command } = batch
-    for (;;) {
-      const session = this.#session ?? (await this.#openSession())
-      const sequence = session.take()
-      let reply: FinalReply | undefined
-      try {
-        reply = await this.#caller.trySend(batch, (server, how) =>
-          server.ask(
-            { type: 'write', session: session.id, sequence, below: session.answeredBelow, command },
-            how,
-          ),
-        )
-      } finally {
-        session.giveBack(sequence)
-      }
-      if (reply?.kind !== 'session-expired') return reply
-      if (this.#session === session) this.#session = undefined
-      if (batch.isUnknown) {
-        const text = `Nobody knows whether ${batch.what} was carried out: its session ended while it was tried; read, and decide`
-        throw new OutcomeUnknown(text, { outcome: 'unknown', tries: batch.tries })
-      }
-    }
-  }
-
-  /** One for all that need it now. Calls whose deadlines pass meanwhile have failed by then. */
-  #openSession(): Promise<KvSession> {
-    this.#opening ??= this.#askForSession().finally(() => {
-      this.#opening = undefined
-    })
-    return this.#opening
-  }
-
-  async #askForSession(): Promise<KvSession> {
-    const { sessionTtlMs: ttlMs } = this.#options
-    const call = this.#caller.begin('opening a session', undefined)
-    // That one may have been opened and not heard of harms nobody: nothing was written in it.
-    const reply = await this.#caller
-      .send(call, (server, how) => server.ask({ type: 'openSession', ttlMs }, how))
-      .catch((error: unknown) => {
-        if (!(error instanceof OutcomeUnknown)) throw error
-        throw new KvError(
-          'KV_UNAVAILABLE',
-          `No session could be opened in time (${call.lastProblem}); try again later`,
-        )
-      })
-    if (reply.kind !== 'opened')
-      throw new RangeError(`A server opened no session but answered "${reply.kind}"`)
-    this.#session = new KvSession(reply.number)
-    return this.#session
   }
 }
 

@@ -18,7 +18,7 @@
  * | 0 any other | CBOR; among several results, which stand one behind the other, its length and CBOR |
  */
 import { decode, encode, inspectCbor } from '@understudy/runtime/codec'
-import { byteText, ByteReader, bytesOf, ByteWriter, type ByteText } from './kv-buffer.ts'
+import { byteText, ByteReader, bytesOf, ByteWriter, type ByteText } from '../service/byte-buffer.ts'
 import type { KvCommand, KvDelete, KvEntry, KvGet, KvPut, KvResult } from './kv-command.ts'
 
 /** First byte of a put: for `apply`, which takes puts without making an object of them. */

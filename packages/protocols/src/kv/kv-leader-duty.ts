@@ -21,7 +21,7 @@ export function leaderDuty(
   if (state.quotaBytes !== quotaBytes) return { type: 'set-quota', bytes: quotaBytes }
   if (state.leases.size > 0) {
     // Leases run in a term from its first command on.
-    if (state.term !== term) return { type: 'lease-expire', ids: [] }
+    if (state.leases.term !== term) return { type: 'lease-expire', ids: [] }
     const ids = machine.leasesOver(timeMs)
     if (ids.length > 0) return { type: 'lease-expire', ids }
   }

@@ -1,5 +1,5 @@
 /** A lease that its client keeps alive, and a signal for when that fails. */
-import { ActorError } from '@understudy/runtime'
+import { KeptLease } from '../service/kept-lease.ts'
 import type { KvCaller } from './kv-caller.ts'
 import { encodeKvCommand } from './kv-codec.ts'
 import { KvError } from './kv-error.ts'
@@ -20,39 +20,45 @@ export interface KvLease extends AsyncDisposable {
   readonly revoke: () => Promise<void>
 }
 
-/** How fast the clocks of two nodes may run apart. */
-const clockDriftMax = 0.01
-/** Keep-alives in the time of a lease. */
-const beats = 3
-
 /** Keeps one lease alive. */
-export class KeptLease implements KvLease {
+export class KeptKvLease implements KvLease {
   readonly id: number
   readonly ttlMs: number
-  readonly #caller: KvCaller
+  readonly #kept: KeptLease
   readonly #revoke: () => Promise<void>
-  readonly #lost = new AbortController()
-  /** Ends the keeping, for whatever reason. */
-  readonly #over = new AbortController()
-  heldUntilMs: number
 
   /** `sentMs`: when the grant was first sent. */
   constructor(caller: KvCaller, id: number, ttlMs: number, sentMs: number, revoke: () => Promise<void>) {
     this.id = id
     this.ttlMs = ttlMs
-    this.#caller = caller
     this.#revoke = revoke
-    this.heldUntilMs = this.#until(sentMs)
-    void this.#keep()
+    const command = encodeKvCommand({ type: 'lease-keep-alive', id })
+    this.#kept = new KeptLease({
+      ttlMs,
+      sentMs,
+      nowMs: () => caller.nowMs(),
+      sleep: (delayMs, signal) => caller.sleep(delayMs, signal),
+      keepAlive: async ({ attemptMs, ...options }) => {
+        const call = caller.begin(`the keep-alive of lease ${id}`, options, attemptMs)
+        const reply = await caller.send(call, (server, how) =>
+          server.ask({ type: 'keepAlive', command }, how),
+        )
+        return reply.kind === 'result' && reply.result.ok
+      },
+      lost: (why) => new KvError('KV_LEASE_LOST', `Lease ${id} is lost: ${why}`, { lease: id }),
+    })
   }
 
   get signal(): AbortSignal {
-    return this.#lost.signal
+    return this.#kept.signal
+  }
+
+  get heldUntilMs(): number {
+    return this.#kept.heldUntilMs
   }
 
   async revoke(): Promise<void> {
-    this.#over.abort()
-    this.#lose('it was revoked by its client')
+    this.#kept.end('it was revoked by its client')
     await this.#revoke()
   }
 
@@ -62,56 +68,6 @@ export class KeptLease implements KvLease {
 
   /** Stops keeping it alive: it ends with its time. */
   abandon(): void {
-    this.#over.abort()
-    this.#lose('its client was closed')
-  }
-
-  #until(sentMs: number): number {
-    return sentMs + this.ttlMs * (1 - clockDriftMax)
-  }
-
-  async #keep(): Promise<void> {
-    const { signal } = this.#over
-    while (!signal.aborted) {
-      const untilNext = Math.min(this.ttlMs / beats, this.heldUntilMs - this.#caller.nowMs())
-      await this.#caller.sleep(Math.max(0, untilNext), signal)
-      if (signal.aborted) return
-      const sentMs = this.#caller.nowMs()
-      if (sentMs >= this.heldUntilMs) {
-        this.#lose('it could not be kept alive in time')
-        return
-      }
-      try {
-        if (await this.#keepAlive(this.heldUntilMs - sentMs)) this.heldUntilMs = this.#until(sentMs)
-        else {
-          this.#lose('the store knows no such lease: it was revoked, or its time was over')
-          return
-        }
-      } catch (error) {
-        // Its own time decides.
-        if (!(error instanceof ActorError)) throw error
-      }
-    }
-  }
-
-  /** False: there is no such lease. */
-  async #keepAlive(timeoutMs: number): Promise<boolean> {
-    const command = encodeKvCommand({ type: 'lease-keep-alive', id: this.id })
-    const options = { timeoutMs, signal: this.#over.signal }
-    const call = this.#caller.begin(
-      `the keep-alive of lease ${this.id}`,
-      options,
-      Math.max(1, this.ttlMs / (beats * 2)),
-    )
-    const reply = await this.#caller.send(call, (server, how) =>
-      server.ask({ type: 'keepAlive', command }, how),
-    )
-    return reply.kind === 'result' && reply.result.ok
-  }
-
-  #lose(why: string): void {
-    this.#over.abort()
-    if (this.#lost.signal.aborted) return
-    this.#lost.abort(new KvError('KV_LEASE_LOST', `Lease ${this.id} is lost: ${why}`, { lease: this.id }))
+    this.#kept.end('its client was closed')
   }
 }

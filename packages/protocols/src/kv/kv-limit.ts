@@ -67,6 +67,11 @@ export function getProblem(get: unknown): string | undefined {
   return operationProblem(get, 0)
 }
 
+/** True when `command` may stand in a batch: its answer is a few bytes, whatever the store holds. */
+export function isForBatch(command: KvCommand): boolean {
+  return (command.type === 'put' || command.type === 'delete') && command.previous !== true
+}
+
 /** True when `key` lies in `range`. */
 export function isInRange(range: KvRange, key: string): boolean {
   if (range.to === undefined) return key === range.from

@@ -2,9 +2,7 @@
  * The key-value store as a state machine: etcd's v3 model on a replicated log. Pure and deterministic: what it answers
  * follows from the commands, their terms and their times alone.
  *
- * Leases run by the log's time. A term that brings its first command here starts every lease anew with its whole TTL: what
- * the old leader still granted and nobody heard of, and the time without a leader, are then nobody's loss (R12, etcd's rule on
- * promotion). It is a rule on commands and not on elections, so all members apply it at the same entry. Until a leader has
+ * Leases run by the log's time, and a new term gives each its whole time anew: see `core/lease-table.ts`. Until a leader has
  * proposed something, an empty `lease-expire` if it must, nothing expires in its term.
  *
  * Comparisons of a transaction, those of transactions inside it too, are judged on the state before it (as etcd's); its
@@ -15,11 +13,11 @@
  * is kept with its session on every member until the client has it.
  */
 import type { AppliedCommand, StateMachine } from '../core/state-machine.ts'
-import { BatchWalk, isForBatch } from './kv-batch.ts'
-import { ByteWriter } from './kv-buffer.ts'
+import { BatchWalk } from '../service/batch.ts'
+import { ByteWriter } from '../service/byte-buffer.ts'
 import { batchTag, decodeKvCommand, PutReader, putTag, writeKvResult, writePutResult } from './kv-codec.ts'
 import type { KvCommand, KvEvent, KvGet, KvOperationResult, KvRefusal, KvResult } from './kv-command.ts'
-import { commandProblem, getProblem, kvLimits } from './kv-limit.ts'
+import { commandProblem, getProblem, isForBatch, kvLimits } from './kv-limit.ts'
 import { badRequest, compacted, leaseNotFound, quotaRefusal, revisionRefusal } from './kv-refusal.ts'
 import { KvSnapshotWalk, restoreKvState, snapshotChunkBytes } from './kv-snapshot.ts'
 import {
@@ -54,7 +52,7 @@ export class KvMachine implements StateMachine<KvResult> {
   /** Mostly one; one that is given up may end later than the next begins. */
   readonly #walks = new Set<KvSnapshotWalk>()
   readonly #put = new PutReader()
-  readonly #batch = new BatchWalk()
+  readonly #batch = new BatchWalk(kvLimits.batchCommandsMax)
   #listener: (() => void) | undefined
 
   get revision(): number {
@@ -74,11 +72,7 @@ export class KvMachine implements StateMachine<KvResult> {
   /** Never throws: bytes that are no command are refused with KV_BAD_REQUEST, the same on every member. Hot. */
   apply(command: AppliedCommand): KvResult {
     const state = this.#state
-    state.timeMs = Math.floor(command.timeMs)
-    if (command.term !== state.term) {
-      state.term = command.term
-      state.termStartMs = state.timeMs
-    }
+    state.leases.advance(command.term, command.timeMs)
     const before = state.revision
     const leases = state.leases.size
     const { data } = command
@@ -115,10 +109,7 @@ export class KvMachine implements StateMachine<KvResult> {
 
   /** Ids of leases that are over at this log time, at most `kvLimits.expireMax`, longest over first. O(leases). */
   leasesOver(timeMs: number): readonly number[] {
-    const state = this.#state
-    const over = [...state.leases.values()].filter((lease) => state.leaseEndMs(lease) <= timeMs)
-    over.sort((a, b) => state.leaseEndMs(a) - state.leaseEndMs(b) || a.id - b.id)
-    return over.slice(0, kvLimits.expireMax).map(({ id }) => id)
+    return this.#state.leases.over(timeMs, kvLimits.expireMax)
   }
 
   status(): KvMachineStatus {
@@ -241,7 +232,7 @@ export class KvMachine implements StateMachine<KvResult> {
       case 'lease-keep-alive': {
         const lease = state.leases.get(command.id)
         if (lease === undefined) return this.#refuse(leaseNotFound(command.id))
-        lease.renewedUntilMs = Math.max(lease.renewedUntilMs, state.timeMs + lease.ttlMs)
+        state.leases.renew(lease)
         return this.#lease(lease.id, lease.ttlMs)
       }
       case 'lease-revoke': {
@@ -254,7 +245,7 @@ export class KvMachine implements StateMachine<KvResult> {
         for (const id of command.ids) {
           const lease = state.leases.get(id)
           // It was kept alive after the leader looked, or a new term gave it more.
-          if (lease !== undefined && state.leaseEndMs(lease) <= state.timeMs) state.revoke(lease)
+          if (lease !== undefined && state.leases.isOver(lease)) state.revoke(lease)
         }
         return this.#done({ type: 'done' })
       case 'compact':
@@ -272,8 +263,7 @@ export class KvMachine implements StateMachine<KvResult> {
       return this.#refuse({ code: 'KV_LEASE_EXISTS', message })
     }
     if (state.bytes + leaseBytes > state.quotaBytes) return this.#refuse(quotaRefusal(state, leaseBytes))
-    let id = wanted === 0 ? index : wanted
-    while (state.leases.has(id)) id++
+    const id = wanted === 0 ? state.leases.freeId(index) : wanted
     state.grant(id, ttlMs)
     return this.#lease(id, ttlMs)
   }

@@ -1,10 +1,11 @@
 /** Answers reads from a machine's state: one of them, or a batch in one go. */
-import { BatchWalk } from './kv-batch.ts'
-import type { ByteWriter } from './kv-buffer.ts'
+import { BatchWalk } from '../service/batch.ts'
+import type { ByteWriter } from '../service/byte-buffer.ts'
+import { beginResult, beginResults } from '../service/service-reply.ts'
 import { batchTag, decodeKvGet, plainGetKey, writeKvResult, writeOneGetResult } from './kv-codec.ts'
 import { kvLimits } from './kv-limit.ts'
 import type { KvMachine } from './kv-machine.ts'
-import { beginKvResult, beginKvResults, encodeKvReply } from './kv-protocol.ts'
+import { encodeKvReply } from './kv-protocol.ts'
 
 /**
  * What one get answers at most, and what the gets of a batch answer together; a range goes on with another, and what is left
@@ -16,7 +17,7 @@ const entryBytes = 320
 
 /** One serves a service: it knows how large answers were. */
 export class KvReader {
-  readonly #batch = new BatchWalk()
+  readonly #batch = new BatchWalk(kvLimits.batchCommandsMax)
   #likelyBytes = entryBytes
 
   /** The bytes of an answer to the bytes of a read. Hot (benchmark: raft). */
@@ -25,7 +26,7 @@ export class KvReader {
     const key = keyOf(request, 0, request.length)
     if (key === undefined)
       return encodeKvReply({ kind: 'result', result: machine.read(getOf(request), readBytesMax) })
-    const writer = beginKvResult(entryBytes)
+    const writer = beginResult(entryBytes)
     writeOne(writer, machine, key)
     return writer.take()
   }
@@ -37,7 +38,7 @@ export class KvReader {
       const error = { code: 'KV_BAD_REQUEST', message: `Cannot read: ${problem}` } as const
       return encodeKvReply({ kind: 'result', result: { ok: false, revision: machine.revision, error } })
     }
-    const writer = beginKvResults(Math.ceil(this.#likelyBytes * 1.1) * batch.count + 16)
+    const writer = beginResults(Math.ceil(this.#likelyBytes * 1.1) * batch.count + 16)
     let answered = 0
     while (batch.next()) {
       const before = writer.size

@@ -5,22 +5,21 @@
  */
 import {
   actor,
-  isActorError,
   tell,
   type ActorContext,
   type ActorRef,
   type Definition,
-  type Later,
   type MessageOf,
 } from '@understudy/runtime'
-import type { ConsensusGroup, GroupStatus, SessionStamp } from '../core/consensus-group.ts'
+import type { ConsensusGroup, GroupStatus } from '../core/consensus-group.ts'
+import { DutyLoop } from '../service/duty-loop.ts'
+import { badMessage, GroupDesk, stampOf, type Answer } from '../service/group-desk.ts'
 import { encodeKvCommand } from './kv-codec.ts'
-import type { KvCommand, KvResult } from './kv-command.ts'
+import type { KvResult } from './kv-command.ts'
 import {
   encodeKvReply,
   encodeKvWriteReply,
   KvService,
-  type KvReply,
   type KvServiceMessages,
   type KvWatcherMessages,
   type WatchRequest,
@@ -31,13 +30,7 @@ import type { KvReplica } from './kv-replica.ts'
 import type { CheckedKvServiceOptions } from './kv-service-options.ts'
 import { WatchHub, type Watcher } from './kv-watch-hub.ts'
 
-/** A request waits so long for the group when its asker does not say. */
-const timeoutMsDefault = 10_000
-
 const own = { tick: tell(), pump: tell(), clientGone: tell({ client: { type: 'string' } as object }) }
-
-/** Bytes of `encodeKvReply`, now or later. */
-type Answer = Uint8Array | Later<Uint8Array>
 
 type Context = ActorContext<KvServiceMessages, typeof own>
 
@@ -84,19 +77,13 @@ class Service {
   readonly #watchers = new Map<string, Watcher<WatchTarget>>()
   /** Watches of each client, so that it is watched once. */
   readonly #clients = new Map<string, { readonly to: ActorRef<KvWatcherMessages>; count: number }>()
-  #standing: GroupStatus
-  /** The answer to whoever asks a member that does not lead; made at each change. */
-  #elsewhere: Uint8Array
+  readonly #desk: GroupDesk<KvResult>
+  readonly #duties: DutyLoop<KvResult>
   #leaderlessSinceMs: number | undefined
   #isPumpDue = false
   #isTickDue = false
   /** Something was applied since the last tick. */
   #isChanged = false
-  /** A proposal of the leader's own is under way. */
-  #isBusy = false
-  /** Log time of the newest command, and when that was first seen here. */
-  #seenTimeMs = -1
-  #seenAtMs = 0
 
   constructor(
     ctx: Context,
@@ -112,58 +99,47 @@ class Service {
       ({ target: { to, watch } }, bytes) => ctx.tell(to, { type: 'push', watch, bytes }),
       ({ target }, compactRevision) => this.#end(target, 'what comes next is compacted', compactRevision),
     )
-    this.#standing = group.status()
-    this.#elsewhere = this.#makeElsewhere()
-    const ends = [
-      group.onStatus((status) => this.#useStatus(status)),
-      replica.onChange(() => this.#changed()),
-    ]
-    ctx.defer(() => {
-      for (const end of ends) end()
+    this.#duties = new DutyLoop(ctx, group)
+    this.#desk = new GroupDesk(ctx, group, {
+      what: 'the store',
+      encodeResult: encodeKvWriteReply,
+      encodeBadRequest: (message) => this.#badRequest(message),
+      onStanding: (status) => this.#useStatus(status),
     })
-    this.#useStatus(group.status())
+    const end = replica.onChange(() => this.#changed())
+    ctx.defer(() => {
+      end()
+      this.#desk.close()
+    })
+    this.#useStatus(this.#desk.standing)
   }
 
   // ---- Requests ------------------------------------------------------------------------------------------------
 
   /** Hot (benchmark: raft). */
-  write({ session, sequence, below, command }: MessageOf<KvServiceMessages, 'write'>): Answer {
-    const elsewhere = this.#notLeader()
-    if (elsewhere !== undefined) return elsewhere
-    if (!(command instanceof Uint8Array)) return badMessage
-    return this.#propose(command, sessionOf({ session, sequence, below }))
+  write(message: MessageOf<KvServiceMessages, 'write'>): Answer {
+    return this.#desk.propose(message.command, stampOf(message))
   }
 
   keepAlive({ command }: { readonly command: Uint8Array }): Answer {
-    const elsewhere = this.#notLeader()
-    if (elsewhere !== undefined) return elsewhere
-    if (!(command instanceof Uint8Array)) return badMessage
-    return this.#propose(command, undefined)
+    return this.#desk.propose(command, undefined)
   }
 
   read({ request, consistency }: MessageOf<KvServiceMessages, 'read'>): Answer {
     if (!(request instanceof Uint8Array)) return badMessage
     const call = this.#ctx.call()
     const owed = call.later<Uint8Array>()
-    const timeoutMs = this.#timeLeft(call.deadlineMs)
+    const timeoutMs = this.#desk.timeLeft(call.deadlineMs)
     // Also what is local: a new life of the member has no state to read at first.
     this.#group.read({ consistency, timeoutMs }).then(
       () => owed.reply(this.#reader.answer(this.#replica.machine, request)),
-      (error: unknown) => owed.reply(this.#failure(error)),
+      (error: unknown) => owed.reply(this.#desk.failure(error)),
     )
     return owed
   }
 
   openSession({ ttlMs }: { readonly ttlMs: number }): Answer {
-    const elsewhere = this.#notLeader()
-    if (elsewhere !== undefined) return elsewhere
-    const call = this.#ctx.call()
-    const owed = call.later<Uint8Array>()
-    this.#group.openSession({ ttlMs, timeoutMs: this.#timeLeft(call.deadlineMs) }).then(
-      (number) => owed.reply(encodeKvReply({ kind: 'opened', number, progressMs: 0 })),
-      (error: unknown) => owed.reply(this.#failure(error)),
-    )
-    return owed
+    return this.#desk.openSession(ttlMs)
   }
 
   status(): Readonly<Record<string, unknown>> {
@@ -175,55 +151,10 @@ class Service {
     }
   }
 
-  #propose(command: Uint8Array, session: SessionStamp | undefined): Answer {
-    const call = this.#ctx.call()
-    const owed = call.later<Uint8Array>()
-    this.#group.propose(command, { session, timeoutMs: this.#timeLeft(call.deadlineMs) }).then(
-      (result) => owed.reply(encodeKvWriteReply(result)),
-      (error: unknown) => owed.reply(this.#failure(error)),
-    )
-    return owed
-  }
-
-  #badRequest(message: string): KvResult {
-    return { ok: false, revision: this.#replica.machine.revision, error: { code: 'KV_BAD_REQUEST', message } }
-  }
-
-  #notLeader(): Uint8Array | undefined {
-    return this.#standing.role === 'leader' ? undefined : this.#elsewhere
-  }
-
-  #timeLeft(deadlineMs: number): number {
-    if (deadlineMs === Number.POSITIVE_INFINITY) return timeoutMsDefault
-    return Math.max(1, deadlineMs - this.#ctx.now())
-  }
-
-  #failure(error: unknown): Uint8Array {
-    return encodeKvReply(this.#replyTo(error))
-  }
-
-  #replyTo(error: unknown): Exclude<KvReply, { readonly kind: 'results' }> {
-    // The group takes no command as large; nothing was appended.
-    if (error instanceof RangeError || error instanceof TypeError) {
-      return { kind: 'result', result: this.#badRequest(error.message) }
-    }
-    if (!isActorError(error)) {
-      this.#ctx.log.error({ err: error }, 'a group of the store failed as none should')
-      return { kind: 'unknown', why: error instanceof Error ? error.message : String(error) }
-    }
-    const { leader } = error.details
-    switch (error.code) {
-      case 'PROTOCOLS_NOT_LEADER':
-        return { kind: 'not-leader', leader: typeof leader === 'string' ? leader : '' }
-      case 'PROTOCOLS_OVERLOADED':
-        return { kind: 'overloaded', why: error.message }
-      case 'PROTOCOLS_SESSION_EXPIRED':
-        return { kind: 'session-expired' }
-      case 'PROTOCOLS_GROUP_CLOSED':
-        return { kind: 'closed', why: error.message }
-      default:
-        return { kind: 'unknown', why: error.message }
-    }
+  #badRequest(message: string): Uint8Array {
+    const { revision } = this.#replica.machine
+    const result = { ok: false, revision, error: { code: 'KV_BAD_REQUEST', message } } as const
+    return encodeKvReply({ kind: 'result', result })
   }
 
   // ---- Watches -------------------------------------------------------------------------------------------------
@@ -232,13 +163,13 @@ class Service {
     if (this.#hub.size >= this.#options.watchersMax) {
       return encodeKvReply({ kind: 'overloaded', why: `this node serves ${this.#hub.size} watches already` })
     }
-    if (this.#standing.leader === undefined) return this.#elsewhere
+    if (this.#desk.standing.leader === undefined) return this.#desk.elsewhere
     if (request.revision > 0) return this.#startWatch(request, request.revision)
     const call = this.#ctx.call()
     const owed = call.later<Uint8Array>()
-    this.#group.read({ timeoutMs: this.#timeLeft(call.deadlineMs) }).then(
+    this.#group.read({ timeoutMs: this.#desk.timeLeft(call.deadlineMs) }).then(
       () => owed.reply(this.#startWatch(request, this.#replica.machine.revision + 1)),
-      (error: unknown) => owed.reply(this.#failure(error)),
+      (error: unknown) => owed.reply(this.#desk.failure(error)),
     )
     return owed
   }
@@ -261,7 +192,9 @@ class Service {
   }): void {
     const watcher = this.#watchers.get(watchKey(client, watch))
     if (watcher === undefined) return
-    watcher.credit += bytes
+    // In all: what was said before may have been lost.
+    watcher.credit += Math.max(0, bytes - watcher.given)
+    watcher.given = Math.max(watcher.given, bytes)
     this.#schedulePump()
   }
 
@@ -273,7 +206,7 @@ class Service {
     for (const watcher of [...this.#hub]) {
       if (watcher.target.client !== client) continue
       this.#hub.delete(watcher)
-      this.#end(watcher.target, `your node is no member for node "${this.#standing.node}"`, 0)
+      this.#end(watcher.target, `your node is no member for node "${this.#desk.standing.node}"`, 0)
     }
   }
 
@@ -355,59 +288,38 @@ class Service {
 
   #isTickNeeded(): boolean {
     if (this.#hub.size > 0) return true
-    if (this.#standing.role !== 'leader') return false
+    if (!this.#desk.isLeader) return false
     const { leases, quotaBytes } = this.#replica.machine.state
-    return this.#isChanged || this.#isBusy || leases.size > 0 || quotaBytes !== this.#options.quotaBytes
+    return (
+      this.#isChanged || this.#duties.isBusy || leases.size > 0 || quotaBytes !== this.#options.quotaBytes
+    )
   }
 
   tick(): void {
     this.#isTickDue = false
     this.#isChanged = false
     const nowMs = this.#ctx.now()
-    const { timeMs } = this.#replica.machine.state
-    if (timeMs !== this.#seenTimeMs) {
-      this.#seenTimeMs = timeMs
-      this.#seenAtMs = nowMs
-    }
+    this.#duties.see(this.#replica.machine.state.timeMs)
     this.#hub.sendBookmarks(this.#options.progressMs, nowMs)
     // What could not be sent is tried again.
     if (this.#hub.size > 0) this.#schedulePump()
     const since = this.#leaderlessSinceMs
     if (since !== undefined && nowMs - since >= this.#options.leaderlessMs) {
-      this.#endAll(`node "${this.#standing.node}" knows no leader`)
+      this.#endAll(`node "${this.#desk.standing.node}" knows no leader`)
     }
-    if (this.#standing.role === 'leader' && !this.#isBusy) this.#lead(nowMs)
+    if (this.#desk.isLeader) this.#lead(this.#desk.standing.term)
     this.#scheduleTick()
   }
 
   /** One duty at a time; the rest comes with a later tick. */
-  #lead(nowMs: number): void {
-    const { machine } = this.#replica
-    // Late at most, and the log's own time decides: a lease that is not over when it is applied stays.
-    const timeMs = this.#seenTimeMs + Math.floor(nowMs - this.#seenAtMs)
-    const duty = leaderDuty(machine, this.#options, this.#standing.term, timeMs)
-    if (duty !== undefined) this.#proposeOwn(duty)
-  }
-
-  #proposeOwn(command: KvCommand): void {
-    this.#isBusy = true
-    const done = (): void => {
-      this.#isBusy = false
-    }
-    this.#group
-      .propose(encodeKvCommand(command), { term: this.#standing.term })
-      .then(done, (error: unknown) => {
-        done()
-        this.#ctx.log.debug(
-          { err: error, duty: command.type },
-          'a duty of the leader was not done, and is tried again',
-        )
-      })
+  #lead(term: number): void {
+    this.#duties.lead(term, (timeMs) => {
+      const duty = leaderDuty(this.#replica.machine, this.#options, term, timeMs)
+      return duty && { command: encodeKvCommand(duty), what: duty.type }
+    })
   }
 
   #useStatus(status: GroupStatus): void {
-    this.#standing = status
-    this.#elsewhere = this.#makeElsewhere()
     if (status.leader !== undefined) this.#leaderlessSinceMs = undefined
     else this.#leaderlessSinceMs ??= this.#ctx.now()
     if (status.role === 'closed' || status.role === 'removed')
@@ -416,34 +328,8 @@ class Service {
     this.#isChanged = true
     this.#scheduleTick()
   }
-
-  #makeElsewhere(): Uint8Array {
-    const { role, leader, node } = this.#standing
-    if (role === 'closed' || role === 'removed') {
-      return encodeKvReply({ kind: 'closed', why: `node "${node}" is no member of the group` })
-    }
-    return encodeKvReply({
-      kind: 'not-leader',
-      leader: leader === undefined || leader === node ? '' : leader,
-    })
-  }
-}
-
-function sessionOf({
-  session,
-  sequence,
-  below,
-}: {
-  readonly session: number
-  readonly sequence: number
-  readonly below: number
-}): SessionStamp | undefined {
-  return session === 0 ? undefined : { session, sequence, answeredBelow: below }
 }
 
 function watchKey(client: string, watch: number): string {
   return `${client}/${watch}`
 }
-
-/** To somebody who does not speak as a client does. */
-const badMessage = encodeKvReply({ kind: 'closed', why: 'the message holds no bytes where they belong' })

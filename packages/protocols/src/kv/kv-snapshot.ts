@@ -5,7 +5,7 @@
  * A walk goes on while later commands are applied: a version never changes, and those above the snapshot's revision are
  * passed over. Compaction alone would take things away, so it first lets the walk gather what it has yet to write.
  */
-import { ByteReader, ByteWriter } from './kv-buffer.ts'
+import { ByteReader, ByteWriter } from '../service/byte-buffer.ts'
 import { isLive, KvState, KvVersion, leaseBytes, type LiveVersion } from './kv-state.ts'
 
 /** A chunk ends behind the record with which it has as many bytes. */
@@ -190,7 +190,7 @@ class Restoring {
         return
       case leaseTag: {
         const [id, ttlMs, renewedUntilMs] = [reader.number(), reader.number(), reader.number()]
-        state.leases.set(id, { id, ttlMs, renewedUntilMs, keys: new Set() })
+        state.leases.add({ id, ttlMs, renewedUntilMs, keys: new Set() })
         state.bytes += leaseBytes
         return
       }
@@ -244,9 +244,9 @@ class Restoring {
     state.logFrom = reader.number()
     this.#bytes = reader.number()
     state.quotaBytes = reader.number()
-    state.term = reader.number()
-    state.timeMs = reader.number()
-    state.termStartMs = reader.number()
+    state.leases.term = reader.number()
+    state.leases.timeMs = reader.number()
+    state.leases.termStartMs = reader.number()
     state.revision = state.logFrom - 1
   }
 }
@@ -268,9 +268,9 @@ function headOf(state: KvState): ByteWriter {
   writer.number(state.logFrom)
   writer.number(state.bytes)
   writer.number(state.quotaBytes)
-  writer.number(state.term)
-  writer.number(state.timeMs)
-  writer.number(state.termStartMs)
+  writer.number(state.leases.term)
+  writer.number(state.leases.timeMs)
+  writer.number(state.leases.termStartMs)
   for (const { id, ttlMs, renewedUntilMs } of state.leases.values()) {
     writer.byte(leaseTag)
     writer.number(id)

@@ -5,7 +5,8 @@
  * Every version points to the one before it. A key's newest version hangs in the ordered map; the log points to the same
  * objects, by revision. So a put allocates one version, a watch reads without copying, and compaction cuts pointers.
  */
-import { bytesOf, type ByteText } from './kv-buffer.ts'
+import { LeaseTable, type Lease } from '../core/lease-table.ts'
+import { bytesOf, type ByteText } from '../service/byte-buffer.ts'
 import type { KvEntry, KvEvent, KvGet, KvGetResult, KvRange } from './kv-command.ts'
 import { kvLimits, kvQuotaBytesDefault } from './kv-limit.ts'
 import { OrderedKeys } from './ordered-keys.ts'
@@ -53,11 +54,7 @@ interface KeySlot {
   head: KvVersion
 }
 
-export interface KvLease {
-  readonly id: number
-  readonly ttlMs: number
-  /** Log time of its end by its last keep-alive. The term may have given it longer: see `KvState.leaseEndMs`. */
-  renewedUntilMs: number
+export interface KvLease extends Lease {
   readonly keys: Set<string>
 }
 
@@ -90,12 +87,8 @@ export class KvState {
   /** Of all versions and leases, as the quota counts. */
   bytes = 0
   quotaBytes = kvQuotaBytesDefault
-  /** Term and log time of the last command, and the log time of the first command in that term. */
-  term = 0
-  timeMs = 0
-  termStartMs = 0
   readonly keys = new OrderedKeys<KeySlot>()
-  readonly leases = new Map<number, KvLease>()
+  readonly leases = new LeaseTable<KvLease>()
   /** Revision of the first change that `#log` has. */
   logFrom = 1
   /** By revision from `logFrom`: what it changed, in the order of its operations. */
@@ -152,7 +145,7 @@ export class KvState {
   }
 
   grant(id: number, ttlMs: number): void {
-    this.leases.set(id, { id, ttlMs, renewedUntilMs: this.timeMs + ttlMs, keys: new Set() })
+    this.leases.add({ id, ttlMs, renewedUntilMs: this.leases.timeMs + ttlMs, keys: new Set() })
     this.bytes += leaseBytes
   }
 
@@ -233,9 +226,9 @@ export class KvState {
     return this.#log[revision - this.logFrom]
   }
 
-  /** When a lease is over, by the log's time. */
-  leaseEndMs(lease: KvLease): number {
-    return Math.max(lease.renewedUntilMs, this.termStartMs + lease.ttlMs)
+  /** Log time of the last command. */
+  get timeMs(): number {
+    return this.leases.timeMs
   }
 
   // ---- Restoring -----------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
  * Operations on the state, alone and in transactions: first which of them run, and all that could be refused; then they run.
  * Comparisons are judged on the state before the whole, as etcd's; operations see what came before them.
  */
-import { byteText } from './kv-buffer.ts'
+import { byteText } from '../service/byte-buffer.ts'
 import type {
   KvCompare,
   KvDelete,

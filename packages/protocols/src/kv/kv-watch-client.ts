@@ -4,8 +4,8 @@
  */
 import { actor, ActorError, isActorError, tell, type ActorRef } from '@understudy/runtime'
 import { spawnSystemActor, type InternalSystem } from '@understudy/runtime/internal'
-import { ByteReader } from './kv-buffer.ts'
-import type { KvCaller } from './kv-caller.ts'
+import { ByteReader } from '../service/byte-buffer.ts'
+import { kvClientClosed, type KvCaller } from './kv-caller.ts'
 import type { CheckedKvClientOptions } from './kv-client-options.ts'
 import { readEntry } from './kv-codec.ts'
 import type { KvEvent, KvRange } from './kv-command.ts'
@@ -80,8 +80,7 @@ export class KvWatches {
   }
 
   async close(): Promise<void> {
-    for (const stream of [...this.#open])
-      stream.end(new KvError('KV_CLIENT_CLOSED', 'The client of the store was closed'))
+    for (const stream of [...this.#open]) stream.end(kvClientClosed())
     if (this.#ref !== undefined) await this.#node.system.stop(this.#ref)
   }
 
@@ -168,6 +167,8 @@ class KvWatchStream implements KvWatch {
   #progressMs = Number.POSITIVE_INFINITY
   readonly #queue: { readonly batch: KvBatch; readonly bytes: number }[] = []
   #queuedBytes = 0
+  /** Credit that this subscription has given back in all: said as a whole, for what is said may be lost with a link. */
+  #given = 0
   /** Credit that was not given back yet. */
   #owed = 0
   readonly #waiters: Waiter[] = []
@@ -252,6 +253,8 @@ class KvWatchStream implements KvWatch {
     const revision = reader.number()
     if ((flags & pushFlag.bookmark) !== 0) {
       this.#partial = []
+      // From a server that may have nothing else to say because it has not heard of any credit.
+      if (this.#given > 0) this.#tellCredit()
       this.#bookmark(revision)
       return
     }
@@ -338,6 +341,7 @@ class KvWatchStream implements KvWatch {
     this.#sequence = 0
     this.#partial = []
     this.#owed = 0
+    this.#given = 0
     const { from, to } = this.#range
     const { previous = false, without = '' } = this.#wish
     const bytes = await this.#caller.refTo(server).ask(
@@ -414,11 +418,17 @@ class KvWatchStream implements KvWatch {
   #giveBack(bytes: number): void {
     this.#owed += bytes
     if (this.server === undefined || this.#owed === 0 || this.#owed < this.#options.watchBytesMax / 4) return
+    this.#tellCredit()
+  }
+
+  #tellCredit(): void {
+    if (this.server === undefined) return
+    this.#given += this.#owed
+    this.#owed = 0
     const { client } = this.#watches
     this.#caller
       .refTo(this.server)
-      .tell({ type: 'credit', client, watch: this.#subscription, bytes: this.#owed })
-    this.#owed = 0
+      .tell({ type: 'credit', client, watch: this.#subscription, bytes: this.#given })
   }
 }
 

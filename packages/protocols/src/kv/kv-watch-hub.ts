@@ -6,7 +6,7 @@
  * A watcher that has everything up to the newest revision is `synced`: found by key when something changes. One that has
  * not, or that has no credit left, reads the log for itself when it has credit again.
  */
-import { ByteWriter } from './kv-buffer.ts'
+import { ByteWriter } from '../service/byte-buffer.ts'
 import { writeEntry } from './kv-codec.ts'
 import { isInRange } from './kv-limit.ts'
 import { isLive, KvVersion, type KvState } from './kv-state.ts'
@@ -46,6 +46,8 @@ export interface Watcher<Target> {
   next: number
   /** Bytes that may be sent to it. */
   credit: number
+  /** Credit that it has given back so far, by its own account. */
+  given: number
   /** Number of its last push: a gap tells that one was lost. */
   sequence: number
   isSynced: boolean
@@ -98,6 +100,7 @@ export class WatchHub<Target> {
       wish,
       next: wish.revision,
       credit,
+      given: 0,
       sequence: 0,
       isSynced: false,
       sentMs: nowMs,

@@ -109,7 +109,9 @@ export class MembershipDuty {
       if (store !== undefined && (known.length === 0 || node !== nodeOfMember(this.#options.self))) {
         return memberId(node, store)
       }
-      return known.find((member) => configuration.learners.includes(member)) ?? known[0]
+      const learning = known.filter((member) => configuration.learners.includes(member))
+      // Of two learners one has lost its disk before it ever had a vote, and will not come back.
+      return learning.find((member) => isActive(member, status)) ?? learning[0] ?? known[0]
     }
     const unknown = [...goal.voters, ...goal.learners].filter((node) => idOf(node) === undefined)
     if (unknown.length > 0) {
@@ -128,7 +130,10 @@ export class MembershipDuty {
     if (newcomers.length > 0) {
       this.#change({
         voters: configuration.voters,
-        learners: [...configuration.learners, ...newcomers].sort(),
+        learners: [
+          ...configuration.learners.filter((learner) => !newcomers.some((one) => isSameNode(one, learner))),
+          ...newcomers,
+        ].sort(),
       })
     } else if (
       voters.every((member) => configuration.voters.includes(member) || this.#keepsUp(member, status))
@@ -147,12 +152,10 @@ export class MembershipDuty {
 
   #replace(configuration: RaftConfiguration, status: RaftStatus): boolean {
     const { voters, learners } = configuration
-    const isActive = (member: MemberId): boolean =>
-      member === status.self || status.progress.some((report) => report.member === member && report.isActive)
     // One whose node has come with yet another store since will never catch up.
     const isGone = (learner: MemberId): boolean => {
       const store = this.#stores.get(nodeOfMember(learner))
-      return store !== undefined && store !== storeOfMember(learner) && !isActive(learner)
+      return store !== undefined && store !== storeOfMember(learner) && !isActive(learner, status)
     }
     const successor = learners.find(
       (learner) => !isGone(learner) && voters.some((voter) => isSameNode(voter, learner)),
@@ -173,7 +176,7 @@ export class MembershipDuty {
       const member = memberId(node, store)
       const before = [...voters, ...learners].filter((other) => nodeOfMember(other) === node)
       // In its place; or an old hello that came late, which the next one puts right.
-      if (before.includes(member) || before.some(isActive)) {
+      if (before.includes(member) || before.some((other) => isActive(other, status))) {
         this.#stores.delete(node)
         continue
       }
@@ -228,6 +231,13 @@ export class MembershipDuty {
       goal.refused(reason)
     })
   }
+}
+
+/** This member, or one that has answered lately. */
+function isActive(member: MemberId, status: RaftStatus): boolean {
+  return (
+    member === status.self || status.progress.some((report) => report.member === member && report.isActive)
+  )
 }
 
 function isSameNode(a: MemberId, b: MemberId): boolean {

@@ -44,11 +44,13 @@ export class MemberStanding {
     return this.#helloMs
   }
 
-  /** The core begins. With entries, and none that names it, it was removed; without it has yet to be added. */
+  /**
+   * The core begins. With entries, and none that names it, it was removed; without it has yet to be added. An entry that
+   * removes it counts when it is applied: until then the others may need its vote, or its lead (thesis, section 4.2.2).
+   */
   begin(core: RaftCore, nowMs: number): void {
     this.#helloMs = nowMs
-    if (core.last.index > 0 && !isMemberOf(core.configuration, this.#options.self))
-      this.#become(core.last.index)
+    if (core.last.index > 0 && !this.#isNamed(core)) this.#become(core.last.index)
   }
 
   /** Sends to a node: to the member with that store, or to whichever there is. */
@@ -127,18 +129,23 @@ export class MemberStanding {
         this.send(nodeOfMember(member), { type: 'removed', index }, storeOfMember(member))
       }
     }
-    if (isMemberOf(before, self) && !isMemberOf(raft.configuration, self) && !this.isRemoved)
-      this.#become(index)
+    if (isMemberOf(now, self) || isMemberOf(raft.configuration, self) || this.isRemoved) return
+    if (isMemberOf(before, self)) this.#become(index)
   }
 
   /** The leader says that the configuration committed at `index` does not name this member. */
   toldRemoved(index: number): void {
-    const { core, self } = this.#options
-    const raft = core()
+    const raft = this.#options.core()
     if (raft === undefined || this.isRemoved) return
     // By its own log it waits to be added, and says hello; or it has a newer configuration that names it.
-    if (!isMemberOf(raft.configuration, self) || raft.commit > index) return
+    if (!this.#isNamed(raft) || raft.commit > index) return
     this.#become(index)
+  }
+
+  /** By the newest configuration of its log, or by the one that is applied. */
+  #isNamed(core: RaftCore): boolean {
+    const { self, state } = this.#options
+    return isMemberOf(core.configuration, self) || isMemberOf(state.meta.configuration, self)
   }
 
   #become(removedAt: number | undefined): void {
