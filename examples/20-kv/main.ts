@@ -3,8 +3,6 @@
  *
  *     npm run kv
  */
-import { once } from 'node:events'
-import { createServer, type AddressInfo, type Server } from 'node:net'
 import { join, relative, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { startNode, type ClusterNode } from '@understudy/cluster'
@@ -16,6 +14,7 @@ import {
   supervisor,
   type ActorSystem,
 } from '@understudy/runtime'
+import { freeAddresses } from '../processes/free-addresses.ts'
 import { Fleet } from './fleet.ts'
 import type { KvNodeSettings } from './kv-node.ts'
 import { Herald, nodeProcess } from './node-process.ts'
@@ -72,7 +71,7 @@ async function serve(data: string, timeoutMs: number): Promise<number> {
   const directories = new Map(names.map((name) => [name, shorter(join(data, name))]))
   const fleet = new Fleet(directories, (text) => terminal.report(text))
   const secret = Buffer.from(nodePlatform().secureBytes(24)).toString('base64')
-  const addresses = await freeAddresses()
+  const addresses = await freeAddresses(names)
   const node = await startPromptNode(addresses, secret)
   const system = await startProcesses(fleet, (name) => ({
     name,
@@ -190,23 +189,6 @@ Then break something: kill leader, stop b, wipe c. What was acknowledged stays.
 function shorter(path: string): string {
   const short = relative('.', path)
   return short !== '' && short.length < path.length ? short : path
-}
-
-/** A free port for each node. They stay the same when a node comes back. */
-async function freeAddresses(): Promise<ReadonlyMap<string, string>> {
-  const servers: Server[] = []
-  try {
-    const addresses = new Map<string, string>()
-    for (const name of names) {
-      const server = createServer().listen(0, '127.0.0.1')
-      servers.push(server)
-      await once(server, 'listening')
-      addresses.set(name, `ws://127.0.0.1:${(server.address() as AddressInfo).port}`)
-    }
-    return addresses
-  } finally {
-    await Promise.all(servers.map((server) => new Promise((done) => server.close(done))))
-  }
 }
 
 process.exitCode = await main()

@@ -32,11 +32,15 @@ const layers: Readonly<Record<string, readonly (readonly string[])[]>> = {
     ['core'],
     ['host'],
     ['raft', 'paxos', 'byzantine', 'transaction'],
-    ['election', 'replication', 'lock', 'kv'],
-    ['queue', 'cache', 'block'],
+    ['service'],
+    ['replication', 'lock', 'kv'],
+    ['election', 'queue', 'cache', 'block'],
     ['testkit'],
   ],
 }
+/** Services see a ConsensusGroup, never the protocol behind it, nor its host. */
+const services: ReadonlySet<string> = new Set(['service', 'lock', 'kv', 'queue', 'cache', 'block'])
+const behindGroups: ReadonlySet<string> = new Set(['host', 'raft', 'paxos', 'byzantine', 'transaction'])
 /** Folders that import nothing of their package and that nothing of it imports. */
 const alone: ReadonlySet<string> = new Set(['runtime/checker'])
 /** Folders that production code never imports. */
@@ -80,6 +84,10 @@ void test('imports point from the higher folder to the lower one', async (t) => 
     /never imports simulation/,
   ])
   t.match(sample('packages/runtime/src/checker/a.ts', "import { x } from '../core/x.ts'"), [/stands alone/])
+  t.match(sample('packages/protocols/src/lock/a.ts', "import { x } from '../raft/x.ts'"), [
+    /sees the ConsensusGroup/,
+  ])
+  t.same(sample('packages/protocols/src/election/a.ts', "import { x } from '../lock/x.ts'"), [])
   t.match(sample('packages/cluster/src/wire/a.ts', "import { x } from '../../../runtime/src/x.ts'"), [
     /by its name/,
   ])
@@ -171,6 +179,11 @@ function directionFaults(file: SourceFile): readonly string[] {
     if (from.folder === '') return []
     if ([from, to].some(({ packageName, folder }) => alone.has(`${packageName}/${folder}`))) {
       return [`${where}: ${from.folder} -> ${to.folder}: checker stands alone`]
+    }
+    if (from.packageName === 'protocols' && services.has(from.folder) && behindGroups.has(to.folder)) {
+      return [
+        `${where}: ${from.folder} -> ${to.folder}: a service sees the ConsensusGroup of core, not what is behind it`,
+      ]
     }
     const [fromRow, toRow] = [row(from), row(to)]
     if (fromRow === -1) return [`${where}: folder "${from.folder}" has no row in \`layers\`; give it one`]

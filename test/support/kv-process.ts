@@ -1,4 +1,4 @@
-/** A process of test/fixtures/kv-server.ts or kv-load.ts: started, asked, stopped, killed; and a small disk for one of them. */
+/** A process of test/fixtures/kv-server.ts, kv-load.ts or lock-member.ts: started, asked, stopped, killed; and a small disk for one of them. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, openSync, closeSync } from 'node:fs'
@@ -27,7 +27,7 @@ export class KvProcess<Question> {
   /** `command`: what runs it, such as `['ip', 'netns', 'exec', 'x']`; it must become Node. `log` is appended to. */
   constructor(
     name: string,
-    fixture: 'kv-server' | 'kv-load',
+    fixture: 'kv-server' | 'kv-load' | 'lock-member',
     options: object,
     command: readonly string[],
     log: string,

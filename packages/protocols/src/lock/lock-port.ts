@@ -1,0 +1,50 @@
+/** What locks, counters and barriers of a client need of the one who calls the service for them. */
+import type { Random } from '@understudy/runtime'
+import type { LockAnswer, LockCommand, LockGrant, LockView } from './lock-command.ts'
+import type { WaitOptions } from './lock.ts'
+
+/** A read of one name that may wait until there is something new. */
+export interface LockViewOptions extends WaitOptions {
+  /** What the reader knows of a counter, a value or a latch: answered at once when its version is another. */
+  readonly afterVersion?: number | undefined
+  /** What the reader knows of an election: answered at once when there has been a leader with a higher token. */
+  readonly afterToken?: number | undefined
+  /** How long to wait for news; at its end it is answered as it stands. Milliseconds. @default 0: do not wait */
+  readonly waitMs?: number | undefined
+}
+
+/**
+ * The way to the service: it follows the leader, tries again by itself, and gathers the writes of many callers.
+ *
+ * Calls reject with LOCK_UNAVAILABLE (nothing was done), PROTOCOLS_OUTCOME_UNKNOWN, RUNTIME_ABORTED, LOCK_CLIENT_CLOSED, and with
+ * what the table refuses, as a LockError.
+ */
+export interface LockPort {
+  /** Monotonic. */
+  readonly nowMs: () => number
+  /** Resolves after so long, or as soon as it is aborted; never rejects. */
+  readonly sleep: (ms: number, signal: AbortSignal | undefined) => Promise<void>
+  readonly random: Random
+  /** Carried out once, however often it is tried. `what` names the call in errors. */
+  readonly write: (what: string, command: LockCommand, options: WaitOptions) => Promise<LockAnswer>
+  /** On the control lane, in no batch, without the group's session: `open-session`, `keep-alive`, `end-session`. */
+  readonly control: (what: string, command: LockCommand, options: WaitOptions) => Promise<LockAnswer>
+  /** How requests of a session stand, one answer each; `released` when it is not there. Linearizable. */
+  readonly states: (
+    session: number,
+    requests: readonly number[],
+    options: WaitOptions,
+  ) => Promise<readonly LockAnswer[]>
+  /** How a name stands; undefined: it is not there. Linearizable at the time of the call, or newer. */
+  readonly view: (name: string, options: LockViewOptions) => Promise<LockView | undefined>
+  readonly list: (prefix: string, options: WaitOptions) => Promise<readonly LockView[]>
+  /** From here on grants of this session are told by `onGrant`, until `onDetached`. A push may be lost for all that. */
+  readonly attach: (session: number, options: WaitOptions) => Promise<void>
+  onGrant: ((grant: LockGrant) => void) | undefined
+  /** Pushes may have ended: attach again, and ask for `states`. */
+  onDetached: (() => void) | undefined
+  /** The log has ended the session. */
+  onSessionOver: ((session: number) => void) | undefined
+  /** Calls under way fail. */
+  readonly close: () => Promise<void>
+}

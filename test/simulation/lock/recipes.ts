@@ -1,0 +1,134 @@
+/**
+ * Read-write locks, semaphores whose permits change, spin locks, locks taken together, counters, values and latches: each a
+ * sequential object to its clients, and the semaphore never over-committed.
+ */
+import { simulate, type World } from '@understudy/cluster/simulation'
+import type { RunInput, RunResult } from '@understudy/runtime/simulation'
+import { raftChances, raftFaults } from '../raft/faults.ts'
+import { writePermits } from './hold-model.ts'
+import { Holds, holdTags, type Wish } from './holds.ts'
+import { LockBed, lockTags } from './lock-bed.ts'
+import { mutexWish } from './mutex.ts'
+import { Numbers, numberTags } from './numbers.ts'
+import { SharedRegister } from './shared-register.ts'
+
+export const recipeTags: readonly string[] = [
+  ...lockTags,
+  ...holdTags,
+  ...numberTags,
+  ...['permits-changed', 'spun'],
+]
+export const recipeFaults: readonly string[] = [...raftFaults, 'store-flip', 'store-wipe']
+
+const members = ['a', 'b', 'c'] as const
+const spinTtlMs = 2_000
+/** What the semaphore has at first, at least, and at most. */
+const permitsAtFirst = 3
+
+export function runRecipes(input: RunInput): Promise<RunResult> {
+  return simulate(
+    { ...input, nodes: 4, faults: { only: raftFaults, chances: raftChances }, virtualMsMax: 2_400_000 },
+    recipes,
+  )
+}
+
+async function recipes(world: World): Promise<void> {
+  const sessionTtlMs = [3_000, 1_000, 8_000][world.choose(3, 'swarm/ttl')] ?? 3_000
+  const bed = new LockBed(world, {
+    members,
+    tags: recipeTags,
+    group: {
+      raft: { preset: (['lan', 'local'] as const)[world.choose(2, 'swarm/preset')] ?? 'lan' },
+      snapshotEntries: [100_000, 20, 7][world.choose(3, 'swarm/snapshot')] ?? 20,
+      keptEntries: [5_000, 3, 0][world.choose(3, 'swarm/kept')] ?? 0,
+    },
+    client: { sessionTtlMs },
+  })
+  const holds = new Holds(world, bed, { sessionTtlMs, workMs: sessionTtlMs / 2 })
+  const numbers = new Numbers(world, bed)
+  const register = (name: string): SharedRegister =>
+    new SharedRegister(world, name, { isGuarded: true, met: (tag) => bed.met(tag) })
+  const registers = [register('rw'), register('spin')] as const
+  const wishes: readonly Wish[] = [
+    readWish('rw'),
+    writeWish('rw', registers[0]),
+    semaphoreWish('permits', 1),
+    semaphoreWish('permits', 2),
+    spinWish('spin', registers[1]),
+  ]
+  let isOver = false
+  const chaos = bed.chaos(() => isOver)
+  const courses: Promise<unknown>[] = []
+  await world.parallel(5, async () => {
+    for (let i = 0; i < 8; i++) {
+      await world.sleep(world.choose(8, 'client/rest') * 150)
+      const place = world.anyUp('client/node')
+      if (place === undefined) continue
+      const which = world.choose(10, 'client/recipe')
+      const wish = wishes[which % wishes.length]
+      let course: Promise<unknown>
+      if (which >= 6) course = numbers.one(place)
+      else if (which === 5) course = holds.setPermits(place, 'permits', 2 + world.choose(4, 'client/permits'))
+      else if (wish === undefined) continue
+      else course = holds.one(place, wish)
+      courses.push(course)
+      await Promise.race([course, world.sleep(world.chance(0.4, 'client/go-on') ? 1 : 15_000)])
+    }
+  })
+  isOver = true
+  await chaos
+  bed.heal()
+  const longestMs = 90_000 + (holds.waiting + 5) * (4 * sessionTtlMs + 10_000)
+  await world.until('nobody-starves', () => holds.waiting === 0, { withinMs: longestMs, everyMs: 50 })
+  await numbers.finish(world.node('a'))
+  await Promise.all(courses)
+  for (const wish of wishes) await holds.canBeHad(wish)
+  for (const one of registers) one.judge()
+  await bed.settle(120_000)
+  await bed.clear(3 * sessionTtlMs + 20_000)
+  holds.judge()
+  numbers.judge()
+}
+
+function readWish(name: string): Wish {
+  return {
+    name,
+    permits: 1,
+    capacity: writePermits,
+    acquire: (client, signal, timeoutMs) => client.readWriteLock(name).read.acquire({ signal, timeoutMs }),
+    tryAcquire: (client, timeoutMs) => client.readWriteLock(name).read.tryAcquire({ timeoutMs }),
+  }
+}
+
+function writeWish(name: string, register: SharedRegister): Wish {
+  return {
+    name,
+    permits: writePermits,
+    capacity: writePermits,
+    acquire: (client, signal, timeoutMs) => client.readWriteLock(name).write.acquire({ signal, timeoutMs }),
+    tryAcquire: (client, timeoutMs) => client.readWriteLock(name).write.tryAcquire({ timeoutMs }),
+    register,
+  }
+}
+
+function semaphoreWish(name: string, permits: number): Wish {
+  return {
+    name,
+    permits,
+    capacity: permitsAtFirst,
+    acquire: (client, signal, timeoutMs) =>
+      client.semaphore(name, { permits: permitsAtFirst }).acquire({ permits, signal, timeoutMs }),
+    tryAcquire: (client, timeoutMs) =>
+      client.semaphore(name, { permits: permitsAtFirst }).tryAcquire({ permits, timeoutMs }),
+  }
+}
+
+function spinWish(name: string, register: SharedRegister): Wish {
+  return {
+    ...mutexWish(name, register),
+    isTimed: true,
+    acquire: (client, signal, timeoutMs) =>
+      client.spinLock(name, { ttlMs: spinTtlMs }).acquire({ signal, timeoutMs }),
+    tryAcquire: (client, timeoutMs) => client.spinLock(name, { ttlMs: spinTtlMs }).tryAcquire({ timeoutMs }),
+  }
+}
