@@ -9,9 +9,11 @@ import { BENCH_HELP, BenchUsageError, parseBenchOptions, type BenchOptions } fro
 import { runBenchmarks } from './harness/runner.ts'
 import { renderOverview, renderRows, type TableOptions } from './harness/table.ts'
 import { benchLanes } from './lanes.ts'
+import { benchLocks } from './locks.ts'
 import { benchMembership } from './membership.ts'
 import { benchRaft } from './raft.ts'
 import { benchSimulation } from './simulation.ts'
+import { benchStore } from './store.ts'
 import { LIMIT_NAME, SYSTEMS } from './systems/registry.ts'
 
 const SYSTEM_NAMES = SYSTEMS.map((entry) => entry.name)
@@ -22,7 +24,9 @@ async function main(args: readonly string[]): Promise<number> {
   if (args[0] === 'membership') return benchMembership(args.slice(1))
   if (args[0] === 'sim') return benchSimulation(args.slice(1))
   if (args[0] === 'lanes') return benchLanes(args.slice(1))
+  if (args[0] === 'locks') return benchLocks(args.slice(1))
   if (args[0] === 'raft') return benchRaft(args.slice(1))
+  if (args[0] === 'store') return benchStore(args.slice(1))
   let options: BenchOptions
   try {
     options = parseBenchOptions(args, SYSTEM_NAMES)

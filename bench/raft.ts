@@ -2,7 +2,7 @@
  * `npm run bench -- raft`: the key-value store beside etcd and beside a bare replicated log, three processes each on loopback,
  * with their clients in processes of their own, all durable, under one directory. The full run writes bench/raft.svg.
  */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { writeFile } from 'node:fs/promises'
 import { availableParallelism, cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -11,16 +11,17 @@ import { BareCluster } from './raft/bare-cluster.ts'
 import { ClientHandle } from './raft/client-handle.ts'
 import type { SystemName } from './raft/client-process.ts'
 import type { EtcdClientKind } from './raft/etcd-client.ts'
-import { EtcdCluster, findEtcd } from './raft/etcd-cluster.ts'
-import { probeDisk } from './raft/disk-probe.ts'
+import { EtcdCluster, findEtcd } from './harness/etcd-cluster.ts'
+import { probeDisk } from './harness/disk-probe.ts'
 import { measureFailover, type FailoverRow } from './raft/failover.ts'
-import { measureGroups, type GroupRow, type IdleRow } from './raft/group-rows.ts'
-import type { FailoverCluster, LoadCluster } from './raft/load-cluster.ts'
+import { measureGroups, ownMember, type GroupRow, type IdleRow } from './raft/group-rows.ts'
+import type { FailoverCluster, LoadCluster } from './harness/load-cluster.ts'
 import { groupCounts, IDLE_GROUPS, plottedPoints, promisedPoints } from './raft/load-points.ts'
-import { runRounds, type LoadRow, type LoadSystem } from './raft/load-rounds.ts'
-import { OwnCluster } from './raft/own-cluster.ts'
+import { runLoadRounds, type LoadRow, type LoadSystem } from './raft/load-rounds.ts'
+import { inScratchDirectory } from './harness/process-ends.ts'
+import { OwnCluster } from './harness/own-cluster.ts'
 import { raftPanels } from './raft/raft-panels.ts'
-import { drawPanels } from './raft/raft-plot.ts'
+import { drawPanels } from './harness/line-plot.ts'
 import { failoverTable, groupTable, latencyTable, rateTable } from './raft/raft-table.ts'
 
 const systemNames: readonly SystemName[] = ['understudy', 'etcd', 'bare']
@@ -90,12 +91,10 @@ export async function benchRaft(args: readonly string[]): Promise<number> {
     process.stdout.write(help)
     return 0
   }
-  const directory = await mkdtemp(join(options.directory, 'understudy-bench-raft-'))
-  try {
-    return await run(options, directory)
-  } finally {
-    await rm(directory, { recursive: true, force: true })
-  }
+  const wanted = options
+  return await inScratchDirectory(options.directory, 'understudy-bench-raft-', (directory) =>
+    run(wanted, directory),
+  )
 }
 
 function parse(args: readonly string[]): Options | 'help' {
@@ -207,7 +206,7 @@ async function load(
       systems.push({ name, cluster, client })
       await client.connect(await cluster.targets())
     }
-    rows.load = await runRounds(systems, points, options.times.rounds, options.times.runMs, progress)
+    rows.load = await runLoadRounds(systems, points, options.times.rounds, options.times.runMs, progress)
   } finally {
     for (const { client, cluster } of systems) {
       await client.end()
@@ -268,7 +267,7 @@ function startCluster(
 ): Promise<LoadCluster> {
   switch (name) {
     case 'understudy':
-      return OwnCluster.start(directory, 1, execArgv)
+      return OwnCluster.start(directory, { module: ownMember, execArgv })
     case 'etcd':
       return EtcdCluster.start(directory)
     case 'bare':
@@ -278,7 +277,7 @@ function startCluster(
 
 /** `undefined`: it elects nobody. */
 function startKillable(name: SystemName): ((directory: string) => Promise<FailoverCluster>) | undefined {
-  if (name === 'understudy') return (directory) => OwnCluster.start(directory, 1)
+  if (name === 'understudy') return (directory) => OwnCluster.start(directory, { module: ownMember })
   return name === 'etcd' ? (directory) => EtcdCluster.start(directory) : undefined
 }
 

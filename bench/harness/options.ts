@@ -57,6 +57,10 @@ export const BENCH_HELP = `Usage: npm run bench -- [options]
 
   the replicated key-value store beside etcd and a bare replicated log: load, failover, many groups
 
+       npm run bench -- locks [--quick]
+
+  lock and unlock, and the hand-over of a lock, beside etcd, ZooKeeper, Redis and two commits to a bare log
+
        npm run bench -- lanes [--quick]
 
   lanes and back-pressure between two processes: round trips beside 100 MB transfers, a slow consumer, the first ask

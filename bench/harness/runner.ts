@@ -2,10 +2,10 @@
  * A whole benchmark run: start every system, calibrate (which also warms), then measure in rounds, each
  * workload of every system side by side in time, so that a slow minute of the machine hits all of them.
  */
-import { existsSync } from 'node:fs'
 import type { SystemEntry } from '../systems/registry.ts'
 import { firstOperations, isCalibrated, nextOperations } from './calibration.ts'
 import type { BenchOptions } from './options.ts'
+import { isPeerInstalled } from './peer-package.ts'
 import { sampleValue, spread } from './sample.ts'
 import type { Gap, Row } from './table.ts'
 import { WorkerError, WorkerProcess } from './worker-process.ts'
@@ -81,7 +81,7 @@ async function startSystem(
   failures: string[],
   progress: Progress,
 ): Promise<WorkerProcess | undefined> {
-  if (entry.package !== undefined && !isInstalled(entry.package)) {
+  if (entry.package !== undefined && !isPeerInstalled(entry.package)) {
     progress(`${entry.name}: not installed (npm run bench:peers)`)
     gaps.push(...options.only.map((workload) => ({ workload, system: entry.name, note: 'not installed' })))
     return undefined
@@ -94,10 +94,6 @@ async function startSystem(
     gaps.push(...options.only.map((workload) => ({ workload, system: entry.name, note: 'failed' })))
     return undefined
   }
-}
-
-function isInstalled(name: string): boolean {
-  return existsSync(new URL(`../../peers/node_modules/${name}/package.json`, import.meta.url))
 }
 
 function cellsOf(entry: SystemEntry, worker: WorkerProcess, options: BenchOptions, gaps: Gap[]): Cell[] {

@@ -3,7 +3,8 @@ import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { LoadCluster } from './load-cluster.ts'
+import type { LoadCluster } from '../harness/load-cluster.ts'
+import { killAll } from '../harness/process-ends.ts'
 import type { BareCommand, BareReport } from './bare-words.ts'
 
 /** A leader, for good, and two followers. */
@@ -30,12 +31,7 @@ export class BareCluster implements LoadCluster {
   }
 
   async stop(): Promise<void> {
-    for (const child of this.#children) child.kill('SIGKILL')
-    await Promise.all(
-      this.#children.map(async (child) => {
-        if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
-      }),
-    )
+    await killAll(this.#children)
   }
 
   async #startMember(directory: string, followers: readonly number[]): Promise<number> {

@@ -1,18 +1,13 @@
 /**
- * The process that makes the load, one for each system. Started by `ClientProcess`; it does what its parent says and ends
+ * The process that makes the load, one for each system. Started by `ClientHandle`; it does what its parent says and ends
  * with it.
  */
+import { serveCommands } from '../harness/command-process.ts'
+import type { LoadFigures } from '../harness/load-loop.ts'
 import { connectBare } from './bare-client.ts'
 import { connectEtcd } from './etcd-client.ts'
 import { connectOwn } from './own-client.ts'
-import {
-  measureGap,
-  runLoad,
-  type Gap,
-  type LoadClient,
-  type LoadFigures,
-  type LoadOperation,
-} from './load.ts'
+import { measureGap, runLoad, type Gap, type LoadClient, type LoadOperation } from './load.ts'
 
 export type SystemName = 'understudy' | 'etcd' | 'bare'
 
@@ -33,52 +28,40 @@ export type ClientReport =
   | { readonly type: 'figures'; readonly figures: LoadFigures }
   | { readonly type: 'gap'; readonly gap: Gap }
   | { readonly type: 'done' }
-  | { readonly type: 'failed'; readonly reason: string }
 
-if (process.send !== undefined) serve(process.argv[2] ?? '', process.send.bind(process))
+const system = process.argv[2] ?? ''
+let client: LoadClient | undefined
 
-function serve(system: string, report: (message: ClientReport) => unknown): void {
-  let client: LoadClient | undefined
-  process.on('disconnect', () => process.exit(0))
-  process.on('message', (message) => {
-    obey(message as ClientCommand).then(report, (error: unknown) =>
-      report({
-        type: 'failed',
-        reason: error instanceof Error ? (error.stack ?? error.message) : String(error),
-      }),
-    )
-  })
-  const obey = async (command: ClientCommand): Promise<ClientReport> => {
-    if (command.type === 'connect') {
-      await client?.close()
-      client = await connect(system, command.targets)
-      return { type: 'done' }
-    }
-    if (client === undefined) throw new Error('connect first')
-    switch (command.type) {
-      case 'run':
-        return {
-          type: 'figures',
-          figures: await runLoad(client, command.operation, command.inFlight, command.durationMs),
-        }
-      case 'gap': {
-        const kill = (): void => {
-          process.kill(command.pid, 'SIGKILL')
-        }
-        return { type: 'gap', gap: await measureGap(client, command.inFlight, kill, command.giveUpMs) }
+async function obey(command: ClientCommand): Promise<ClientReport> {
+  if (command.type === 'connect') {
+    await client?.close()
+    client = await connect(command.targets)
+    return { type: 'done' }
+  }
+  if (client === undefined) throw new Error('connect first')
+  switch (command.type) {
+    case 'run':
+      return {
+        type: 'figures',
+        figures: await runLoad(client, command.operation, command.inFlight, command.durationMs),
       }
-      case 'compact':
-        await client.compact()
-        return { type: 'done' }
-      case 'close':
-        await client.close()
-        client = undefined
-        return { type: 'done' }
+    case 'gap': {
+      const kill = (): void => {
+        process.kill(command.pid, 'SIGKILL')
+      }
+      return { type: 'gap', gap: await measureGap(client, command.inFlight, kill, command.giveUpMs) }
     }
+    case 'compact':
+      await client.compact()
+      return { type: 'done' }
+    case 'close':
+      await client.close()
+      client = undefined
+      return { type: 'done' }
   }
 }
 
-function connect(system: string, targets: readonly string[]): Promise<LoadClient> {
+function connect(targets: readonly string[]): Promise<LoadClient> {
   switch (system) {
     case 'etcd':
       return connectEtcd(targets, process.argv[3] === 'http2' ? 'http2' : 'lean')
@@ -90,3 +73,5 @@ function connect(system: string, targets: readonly string[]): Promise<LoadClient
       throw new RangeError(`There is no client for "${system}"`)
   }
 }
+
+serveCommands(obey)

@@ -1,6 +1,7 @@
 /** etcd's key-value calls as a load: protobuf by hand, since two small messages need no library. */
-import { GrpcConnection } from './grpc-connection.ts'
-import { Http2Channel } from './http2-channel.ts'
+import { GrpcConnection } from '../harness/grpc-connection.ts'
+import { Http2Channel } from '../harness/http2-channel.ts'
+import { readVarint, writeVarint } from '../harness/protobuf.ts'
 import type { LoadClient } from './load.ts'
 
 const PUT = '/etcdserverpb.KV/Put'
@@ -96,24 +97,4 @@ function revisionOf(answer: Uint8Array): number {
     at = next
   }
   throw new Error('etcd answered without a revision')
-}
-
-function writeVarint(out: Buffer, start: number, figure: number): number {
-  let at = start
-  let left = figure
-  for (; left >= 0x80; left = Math.floor(left / 0x80)) out[at++] = (left % 0x80) | 0x80
-  out[at++] = left
-  return at
-}
-
-/** Exact up to 2^53; above it (ids) only the place behind it counts. */
-function readVarint(bytes: Uint8Array, start: number): readonly [figure: number, next: number] {
-  let figure = 0
-  let scale = 1
-  for (let at = start; ; at++) {
-    const byte = bytes[at] ?? 0
-    figure += (byte & 0x7f) * scale
-    scale *= 0x80
-    if (byte < 0x80) return [figure, at + 1]
-  }
 }

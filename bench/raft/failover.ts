@@ -2,7 +2,7 @@
 import type { ClientHandle } from './client-handle.ts'
 import type { SystemName } from './client-process.ts'
 import { spreadOf } from './load.ts'
-import type { FailoverCluster } from './load-cluster.ts'
+import type { FailoverCluster } from '../harness/load-cluster.ts'
 
 const IN_FLIGHT = 16
 const GIVE_UP_MS = 30_000

@@ -3,9 +3,12 @@ import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { spread, type Spread } from '../harness/sample.ts'
 import { ClientHandle } from './client-handle.ts'
-import { cpuMsOf } from './load-cluster.ts'
+import { cpuMsOf } from '../harness/load-cluster.ts'
 import { GROUPS_IN_FLIGHT, IDLE_GROUPS } from './load-points.ts'
-import { OwnCluster } from './own-cluster.ts'
+import { OwnCluster } from '../harness/own-cluster.ts'
+
+/** The main module of a node with stores. */
+export const ownMember = new URL('./own-member.js', import.meta.url)
 
 /** Groups that nobody uses. */
 export interface IdleRow {
@@ -41,7 +44,10 @@ export async function measureGroups(
   times: GroupTimes,
 ): Promise<{ readonly idle: IdleRow; readonly active: GroupRow | undefined }> {
   const startMs = performance.now()
-  const cluster = await OwnCluster.start(join(directory, `groups-${groups}`), groups)
+  const cluster = await OwnCluster.start(join(directory, `groups-${groups}`), {
+    module: ownMember,
+    groups,
+  })
   const openMs = performance.now() - startMs
   try {
     await pause(times.settleMs)

@@ -1,4 +1,5 @@
-/** The load that every system gets alike: loops of one operation after the other, so many of them in flight. */
+/** The load of puts and gets that every key-value store gets alike. */
+import { runLoops, type LoadFigures } from '../harness/load-loop.ts'
 import { percentile } from '../harness/sample.ts'
 
 /** What can be asked of a system under load. Promises reject when an operation was not acknowledged. */
@@ -12,18 +13,6 @@ export interface LoadClient {
 }
 
 export type LoadOperation = 'put' | 'get'
-
-/** One run. */
-export interface LoadFigures {
-  readonly operations: number
-  readonly perSecond: number
-  readonly p50Ms: number
-  readonly p99Ms: number
-  /** Operations that were not acknowledged; they are in none of the other figures. */
-  readonly failed: number
-  /** Processor time of the client's process by the run's time. */
-  readonly clientCpu: number
-}
 
 /** Bytes of every value. */
 export const VALUE_BYTES = 256
@@ -45,51 +34,15 @@ export function loadValue(): Uint8Array {
   return value
 }
 
-/** Runs for `durationMs`; ends when what was in flight then is answered. Latencies are those of all operations. */
-export async function runLoad(
+/** Runs for `durationMs` with so many in flight. */
+export function runLoad(
   client: LoadClient,
   operation: LoadOperation,
   inFlight: number,
   durationMs: number,
 ): Promise<LoadFigures> {
-  let latencies = new Float64Array(65_536)
-  let operations = 0
-  let failed = 0
-  const cpuBefore = process.cpuUsage()
-  const startMs = performance.now()
-  const endMs = startMs + durationMs
-  const loop = async (): Promise<void> => {
-    for (let sinceMs = performance.now(); sinceMs < endMs;) {
-      try {
-        await (operation === 'put' ? client.put(nextKey(), value) : client.get(nextKey()))
-      } catch {
-        failed++
-        sinceMs = performance.now()
-        continue
-      }
-      const nowMs = performance.now()
-      if (operations === latencies.length) {
-        const grown = new Float64Array(latencies.length * 2)
-        grown.set(latencies)
-        latencies = grown
-      }
-      latencies[operations++] = nowMs - sinceMs
-      sinceMs = nowMs
-    }
-  }
-  await Promise.all(Array.from({ length: inFlight }, loop))
-  const elapsedMs = performance.now() - startMs
-  const cpu = process.cpuUsage(cpuBefore)
-  if (operations === 0) throw new Error(`none of ${failed} operations "${operation}" was acknowledged`)
-  const sorted = latencies.subarray(0, operations).sort()
-  return {
-    operations,
-    perSecond: (operations / elapsedMs) * 1_000,
-    p50Ms: sorted[Math.ceil(operations * 0.5) - 1] ?? Number.NaN,
-    p99Ms: sorted[Math.ceil(operations * 0.99) - 1] ?? Number.NaN,
-    failed,
-    clientCpu: (cpu.user + cpu.system) / 1_000 / elapsedMs,
-  }
+  const once = operation === 'put' ? () => client.put(nextKey(), value) : () => client.get(nextKey())
+  return runLoops(once, inFlight, durationMs)
 }
 
 /** What `measureGap` found. */

@@ -2,7 +2,7 @@
 import type { SystemName } from './client-process.ts'
 import type { GroupRow } from './group-rows.ts'
 import type { LoadRow } from './load-rounds.ts'
-import type { PlotPanel } from './raft-plot.ts'
+import type { PlotPanel } from '../harness/line-plot.ts'
 
 const colours: Readonly<Record<SystemName, string>> = {
   understudy: '#1f77b4',

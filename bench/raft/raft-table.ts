@@ -1,5 +1,5 @@
 /** The tables of `npm run bench -- raft`, in Markdown. */
-import type { Spread } from '../harness/sample.ts'
+import { showSpread, wordFor } from '../harness/figure-text.ts'
 import type { SystemName } from './client-process.ts'
 import type { FailoverRow } from './failover.ts'
 import type { GroupRow, IdleRow } from './group-rows.ts'
@@ -119,16 +119,4 @@ function showLimit(
     of === 'rate' ? own.perSecond.median / other.perSecond.median : own.p50Ms.median / other.p50Ms.median
   const isMet = of === 'rate' ? measured >= ratio : measured <= ratio
   return { text: `${promise}: ${measured.toFixed(2)}`, word: wordFor(isMet) }
-}
-
-function wordFor(isMet: boolean): string {
-  return isMet ? 'ok' : 'BELOW'
-}
-
-function showSpread({ median, min, max }: Spread, factor: number): string {
-  const show = (value: number): string => {
-    const scaled = value * factor
-    return scaled >= 100 ? scaled.toFixed(0) : scaled >= 10 ? scaled.toFixed(1) : scaled.toFixed(2)
-  }
-  return `${show(median)} (${show(min)}-${show(max)})`
 }

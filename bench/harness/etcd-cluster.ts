@@ -1,11 +1,10 @@
 /** Three etcd processes on loopback, with their data under one directory. */
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
-import { once } from 'node:events'
+import { execFileSync, type ChildProcess } from 'node:child_process'
 import { mkdirSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { FailoverCluster } from './load-cluster.ts'
+import { ended, freePorts, killAll, startProgram } from './process-ends.ts'
 
 const MEMBERS = 3
 /** The keys of a long run take more than etcd's default of 2 GiB. */
@@ -25,7 +24,9 @@ export function findEtcd(): { readonly version: string } | { readonly missing: s
     const [line = ''] = execFileSync(binary(), ['--version'], { encoding: 'utf8' }).split('\n')
     return { version: line.replace('etcd Version: ', '') }
   } catch {
-    return { missing: `"${binary()}" cannot be run: install the package etcd-server, or set ETCD_BIN` }
+    return {
+      missing: `"${binary()}" is not installed (apt-get install etcd-server etcd-client, or set ETCD_BIN)`,
+    }
   }
 }
 
@@ -88,8 +89,7 @@ export class EtcdCluster implements FailoverCluster {
   }
 
   async stop(): Promise<void> {
-    for (const { child } of this.#members) child.kill('SIGKILL')
-    await Promise.all(this.#members.map(({ child }) => ended(child)))
+    await killAll(this.#members.map(({ child }) => child))
   }
 
   #memberOf(target: string): Member {
@@ -115,7 +115,7 @@ function startMember(
   args.push('--listen-peer-urls', peer, '--initial-advertise-peer-urls', peer)
   args.push('--quota-backend-bytes', String(QUOTA_BYTES))
   if (peers !== undefined) args.push('--initial-cluster', peers)
-  return spawn(binary(), args, { stdio: 'ignore' })
+  return startProgram(binary(), args)
 }
 
 interface MemberStatus {
@@ -135,17 +135,4 @@ async function statusOf(port: number): Promise<MemberStatus | undefined> {
   } catch {
     return undefined
   }
-}
-
-async function ended(child: ChildProcess): Promise<void> {
-  if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
-}
-
-/** Free at this moment, all different. */
-async function freePorts(count: number): Promise<readonly number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
-  await Promise.all(servers.map((server) => once(server, 'listening')))
-  const ports = servers.map((server) => (server.address() as AddressInfo).port)
-  await Promise.all(servers.map((server) => once(server.close(), 'close')))
-  return ports
 }

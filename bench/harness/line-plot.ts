@@ -1,4 +1,4 @@
-/** Draws the figures of `npm run bench -- raft` as one SVG of four panels: by clients in flight, and by groups. */
+/** Draws the figures of a benchmark as one SVG of panels, two a row, both axes of each logarithmic. */
 
 interface Series {
   readonly name: string
@@ -16,7 +16,10 @@ export interface PlotPanel {
 }
 
 const width = 900
-const rowHeight = 380
+const rowHeightLeast = 380
+/** A row without its legend, which has a line for two series. */
+const rowHeightBare = 326
+const legendLine = 18
 const panelWidth = 340
 const panelHeight = 210
 const top = 64
@@ -27,6 +30,8 @@ const grey = '#777777'
 
 /** Two panels a row, from left to right. */
 export function drawPanels(title: string, panels: readonly PlotPanel[]): string {
+  const seriesMost = Math.max(...panels.map(({ series }) => series.length))
+  const rowHeight = Math.max(rowHeightLeast, rowHeightBare + Math.ceil(seriesMost / 2) * legendLine)
   const height = Math.ceil(panels.length / 2) * rowHeight
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" ` +
@@ -77,7 +82,7 @@ function drawPanel({ title, unit, axis, series }: PlotPanel, left: number, above
     for (const [count, value] of points)
       out.push(`<circle cx="${x(count)}" cy="${y(value)}" r="3" fill="${colour}"/>`)
     const legendX = left + (at % 2) * 170
-    const legendY = bottom + 56 + Math.floor(at / 2) * 18
+    const legendY = bottom + 56 + Math.floor(at / 2) * legendLine
     out.push(
       `<line x1="${legendX}" x2="${legendX + 22}" y1="${legendY - 4}" y2="${legendY - 4}" stroke="${colour}" stroke-width="2"${dash}/>`,
       `<text x="${legendX + 28}" y="${legendY}">${name}</text>`,

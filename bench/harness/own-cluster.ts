@@ -1,55 +1,71 @@
-/** Three nodes of this project in three processes on loopback, with one or many key-value stores on them. */
-import { fork, type ChildProcess } from 'node:child_process'
-import { once } from 'node:events'
+/** One or three nodes of this project in processes of their own on loopback, with one or many services on them. */
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
+import { CommandProcess } from './command-process.ts'
 import type { FailoverCluster } from './load-cluster.ts'
 import type { OwnCommand, OwnReport } from './own-words.ts'
 
-const names = ['a', 'b', 'c'] as const
 const START_MS_MOST = 60_000
 
 interface Member {
   readonly name: string
-  child: ChildProcess
+  process: CommandProcess<OwnCommand, OwnReport>
   address: string
+}
+
+export interface OwnClusterOptions {
+  /** The URL of the members' main module, which calls `serveOwnMember`. */
+  readonly module: URL
+  /** @default 3 */
+  readonly members?: 1 | 3 | undefined
+  /** @default 1 */
+  readonly groups?: number | undefined
+  /** Node's own flags, for profiles. @default none */
+  readonly execArgv?: readonly string[] | undefined
 }
 
 /** Preset `local`; everything else as it is by default. */
 export class OwnCluster implements FailoverCluster {
   readonly #directory: string
+  readonly #module: URL
+  readonly #names: readonly string[]
   readonly #groups: number
   readonly #execArgv: readonly string[]
   readonly #members: Member[] = []
 
-  private constructor(directory: string, groups: number, execArgv: readonly string[]) {
+  private constructor(
+    directory: string,
+    { module, members = 3, groups = 1, execArgv = [] }: OwnClusterOptions,
+  ) {
     this.#directory = directory
+    this.#module = module
+    this.#names = ['a', 'b', 'c'].slice(0, members)
     this.#groups = groups
     this.#execArgv = execArgv
   }
 
-  /** Resolves when every group has a leader that all three know. `execArgv`: Node's own flags, for profiles. */
-  static async start(
-    directory: string,
-    groups: number,
-    execArgv: readonly string[] = [],
-  ): Promise<OwnCluster> {
-    const cluster = new OwnCluster(directory, groups, execArgv)
-    for (const name of names) {
-      const member = { name, child: cluster.#fork(), address: '' }
-      cluster.#members.push(member)
-      await cluster.#begin(member)
+  /** Resolves when every group has a leader that all know. `directory`: 'memory' for nothing on disk. */
+  static async start(directory: string, options: OwnClusterOptions): Promise<OwnCluster> {
+    const cluster = new OwnCluster(directory, options)
+    try {
+      for (const name of cluster.#names) {
+        const member = { name, process: cluster.#fork(name), address: '' }
+        cluster.#members.push(member)
+        await cluster.#begin(member)
+      }
+      await cluster.targets()
+      return cluster
+    } catch (error) {
+      await cluster.stop()
+      throw error
     }
-    await cluster.targets()
-    return cluster
   }
 
   /** `name address` of each node, that of the leader of the first group first. */
   async targets(): Promise<readonly string[]> {
     const endMs = performance.now() + START_MS_MOST
     for (;;) {
-      const reports = await Promise.all(this.#members.map(({ child }) => ask(child, { type: 'look' })))
+      const reports = await Promise.all(this.#members.map((member) => member.process.ask({ type: 'look' })))
       const leader = agreedLeader(reports)
       if (leader !== undefined) {
         const all = this.#members.map(({ name, address }) => `${name} ${address}`)
@@ -62,45 +78,43 @@ export class OwnCluster implements FailoverCluster {
   }
 
   pids(): readonly number[] {
-    return this.#members.map(({ child }) => child.pid ?? 0)
+    return this.#members.map((member) => member.process.pid)
   }
 
   pidOf(target: string): number {
-    return this.#memberOf(target).child.pid ?? 0
+    return this.#memberOf(target).process.pid
   }
 
   async restart(target: string): Promise<void> {
     const member = this.#memberOf(target)
-    await ended(member.child)
-    member.child = this.#fork()
+    await member.process.kill()
+    member.process = this.#fork(member.name)
     await this.#begin(member)
     await this.targets()
   }
 
   /** Lets the processes end by themselves when they write profiles, else kills them. */
   async stop(): Promise<void> {
-    for (const { child } of this.#members)
-      if (this.#execArgv.length > 0) child.disconnect()
-      else child.kill('SIGKILL')
-    await Promise.all(this.#members.map(({ child }) => ended(child)))
+    await Promise.all(
+      this.#members.map((member) =>
+        this.#execArgv.length > 0 ? member.process.end() : member.process.kill(),
+      ),
+    )
   }
 
-  #fork(): ChildProcess {
-    return fork(fileURLToPath(new URL('./own-member.js', import.meta.url)), [], {
-      execArgv: [...this.#execArgv],
-      env: { ...process.env, NODE_ENV: 'production' },
-    })
+  #fork(name: string): CommandProcess<OwnCommand, OwnReport> {
+    return new CommandProcess(`node "${name}"`, this.#module, [], this.#execArgv)
   }
 
   async #begin(member: Member): Promise<void> {
-    const command: OwnCommand = {
+    const report = await member.process.ask({
+      type: 'start',
       name: member.name,
-      directory: join(this.#directory, member.name),
+      directory: this.#directory === 'memory' ? 'memory' : join(this.#directory, member.name),
       seeds: this.#members.filter(({ name }) => name !== member.name).map(({ address }) => address),
-      members: names,
+      members: this.#names,
       groups: this.#groups,
-    }
-    const report = await ask(member.child, command)
+    })
     if (report.type !== 'started') throw new Error(`Node "${member.name}" answered ${JSON.stringify(report)}`)
     member.address = report.address
   }
@@ -127,16 +141,4 @@ function agreedLeader(reports: readonly OwnReport[]): string | undefined {
       ),
   )
   return isAgreed ? first.leaders[0] : undefined
-}
-
-async function ask(child: ChildProcess, message: object): Promise<OwnReport> {
-  const answer = once(child, 'message', { signal: AbortSignal.timeout(START_MS_MOST) })
-  child.send(message)
-  const [report] = (await answer) as [OwnReport]
-  if (report.type === 'failed') throw new Error(report.reason)
-  return report
-}
-
-async function ended(child: ChildProcess): Promise<void> {
-  if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
 }

@@ -2,7 +2,7 @@
 import { close, fdatasync, open, write } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { percentile } from '../harness/sample.ts'
+import { percentile } from './sample.ts'
 
 const APPENDS = 200
 const BYTES = 8_192

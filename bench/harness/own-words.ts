@@ -1,22 +1,21 @@
 /** What the processes of this project's own cluster and their parent say to each other. */
 
 /** The first word to a member: what it is. */
-export interface OwnCommand {
+export interface OwnStart {
+  readonly type: 'start'
   readonly name: string
-  /** Everything of this member lies under it, also when it is started again. */
+  /** Everything of this member lies under it, also when it is started again; or 'memory'. */
   readonly directory: string
   /** Addresses of nodes to join; none: it is the first. */
   readonly seeds: readonly string[]
   /** Names of all nodes. */
   readonly members: readonly string[]
-  /** How many groups, each a key-value store of its own: `storeName(0)` and so on. */
+  /** How many groups, each a service of its own: `groupName(0)` and so on. */
   readonly groups: number
 }
 
-/** Asks a member which groups it leads. */
-export interface OwnQuestion {
-  readonly type: 'look'
-}
+/** `look` asks a member which groups it leads. */
+export type OwnCommand = OwnStart | { readonly type: 'look' }
 
 export type OwnReport =
   | { readonly type: 'started'; readonly address: string }
@@ -26,9 +25,8 @@ export type OwnReport =
       readonly leaders: readonly string[]
       readonly applied: readonly number[]
     }
-  | { readonly type: 'failed'; readonly reason: string }
 
-/** Name of the store of a group. */
-export function storeName(group: number): string {
-  return `store-${group}`
+/** Name of a group, and of the service on it. */
+export function groupName(group: number): string {
+  return `group-${group}`
 }
