@@ -98,6 +98,8 @@ export class Holds {
     const held = taken.value
     if (held === undefined) {
       this.#bed.met('busy')
+      // What was given to it when its time was over already is taken for not given.
+      if (wish.isTimed === true) this.#unsure.add(name)
       asked.ok(null)
       end.failed()
       return false

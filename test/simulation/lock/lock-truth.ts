@@ -65,6 +65,11 @@ export class LockTruth {
     return this.#entries
   }
 
+  /** What was given to a waiter and given back in one entry is among the tokens, and not in `granted`. */
+  get lastToken(): number {
+    return this.#lastToken
+  }
+
   /** Requests that wait now. */
   get waiting(): number {
     return this.#queued.length

@@ -441,7 +441,12 @@ function initialStatus(self: MemberId, start: RaftStart, log: LogImage): RaftSta
 }
 
 function text(value: unknown): string {
-  return JSON.stringify(value, (_, item: unknown) => {
-    return item instanceof Uint8Array ? Buffer.from(item).toString('hex') : item
-  })
+  return JSON.stringify(
+    value,
+    function (this: Readonly<Record<string, unknown>>, key: string, item: unknown) {
+      // What came out of a snapshot may be a `Buffer`, which turns itself into something else before it gets here.
+      const found = this[key]
+      return found instanceof Uint8Array ? Buffer.from(found).toString('hex') : item
+    },
+  )
 }
