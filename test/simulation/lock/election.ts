@@ -30,7 +30,7 @@ export function runElection(input: RunInput): Promise<RunResult> {
 }
 
 async function elections(world: World): Promise<void> {
-  const sessionTtlMs = [3_000, 1_000, 8_000][world.choose(3, 'swarm/ttl')] ?? 3_000
+  const sessionTtlMs = [3_000, 8_000][world.choose(2, 'swarm/ttl')] ?? 3_000
   const bed = new LockBed(world, {
     members,
     tags: electionTags,

@@ -14,7 +14,7 @@ import type { SharedRegister } from './shared-register.ts'
 
 export const holdTags: readonly string[] = [
   ...['held', 'busy', 'timed-out', 'given-up', 'lost', 'died-holding', 'late-effect', 'fenced'],
-  ...['stalled', 'crashed-at-effect', 'paused-waiting', 'session-lost', 'granted-over-a-sleeper'],
+  ...['cut-off', 'stalled', 'crashed-at-effect', 'paused-waiting', 'session-lost', 'granted-over-a-sleeper'],
 ]
 
 /** What is asked for. */
@@ -198,6 +198,10 @@ export class Holds {
     const world = this.#world
     const { register } = wish
     await life.sleep(world.choose(4, 'hold/work') * (this.#options.workMs / 4))
+    if (world.chance(0.1, 'hold/cut-off')) {
+      this.#cutOff(life)
+      await life.sleep(this.#options.sessionTtlMs)
+    }
     if (register === undefined) return
     for (let left = 1 + world.choose(3, 'hold/effects'); left > 0; left--) {
       if (held.signal.aborted) return
@@ -210,6 +214,21 @@ export class Holds {
       if (world.chance(0.15, 'hold/stall-writing')) this.#stall(life, 1)
       if ((await register.write(life, held.token, value + 1)) === undefined) return
     }
+  }
+
+  /** It runs, and nobody hears of it: it has to find out by its own clock that it has lost what it holds. */
+  #cutOff(life: SimulatedProcess): void {
+    const world = this.#world
+    const { name } = life.machine
+    const others = world.nodes.filter((other) => other.name !== name)
+    const undos = others.flatMap((other) => [
+      world.network.clog(name, other.name),
+      world.network.clog(other.name, name),
+    ])
+    this.#bed.met('cut-off')
+    world.simulation.at(world.now() + 2 * this.#options.sessionTtlMs, undefined, 'heard-again', () => {
+      for (const undo of undos) undo()
+    })
   }
 
   /** Twice the lease before one of its next effects: what no look at a clock survives. */

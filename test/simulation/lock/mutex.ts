@@ -32,7 +32,7 @@ function simulateMutex(input: RunInput, isGuarded: boolean): Promise<RunResult> 
 }
 
 async function mutexes(world: World, isGuarded: boolean): Promise<void> {
-  const sessionTtlMs = [3_000, 1_000, 8_000][world.choose(3, 'swarm/ttl')] ?? 3_000
+  const sessionTtlMs = [3_000, 8_000][world.choose(2, 'swarm/ttl')] ?? 3_000
   const bed = new LockBed(world, {
     members,
     tags: mutexTags,
