@@ -31,6 +31,8 @@ const plot = new URL('../raft.svg', import.meta.url)
 const full = {
   rounds: 5,
   runMs: 2_000,
+  /** Of each operation: what is compiled while it runs needs some 10 seconds of load to be as fast as it gets. */
+  warmUpMs: 10_000,
   kills: 20,
   etcdKills: 10,
   settleMs: 15_000,
@@ -40,6 +42,7 @@ const full = {
 const quick = {
   rounds: 3,
   runMs: 700,
+  warmUpMs: 3_000,
   kills: 5,
   etcdKills: 2,
   settleMs: 8_000,
@@ -206,7 +209,7 @@ async function load(
       systems.push({ name, cluster, client })
       await client.connect(await cluster.targets())
     }
-    rows.load = await runLoadRounds(systems, points, options.times.rounds, options.times.runMs, progress)
+    rows.load = await runLoadRounds(systems, points, options.times, progress)
   } finally {
     for (const { client, cluster } of systems) {
       await client.end()

@@ -3,6 +3,7 @@ import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { heapFlags } from '../harness/command-process.ts'
 import type { LoadCluster } from '../harness/load-cluster.ts'
 import { killAll } from '../harness/process-ends.ts'
 import type { BareCommand, BareReport } from './bare-words.ts'
@@ -35,7 +36,9 @@ export class BareCluster implements LoadCluster {
   }
 
   async #startMember(directory: string, followers: readonly number[]): Promise<number> {
-    const child = fork(fileURLToPath(new URL('./bare-member.js', import.meta.url)), [], { execArgv: [] })
+    const child = fork(fileURLToPath(new URL('./bare-member.js', import.meta.url)), [], {
+      execArgv: [...heapFlags],
+    })
     this.#children.push(child)
     const command: BareCommand = { directory, followers }
     child.send(command)

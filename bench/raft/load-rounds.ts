@@ -24,19 +24,18 @@ const WARM_UP_IN_FLIGHT = 64
 export async function runLoadRounds(
   systems: readonly LoadSystem[],
   points: readonly LoadPoint[],
-  rounds: number,
-  durationMs: number,
+  { rounds, runMs, warmUpMs }: { readonly rounds: number; readonly runMs: number; readonly warmUpMs: number },
   progress: (line: string) => void,
 ): Promise<readonly LoadRow[]> {
   progress('warm-up')
   for (const { name, client } of systems)
     for (const operation of operationsOf(name, points))
-      await client.run(operation, WARM_UP_IN_FLIGHT, durationMs)
+      await client.run(operation, WARM_UP_IN_FLIGHT, warmUpMs)
   const rows = await runRounds(
     systems.map(({ name, cluster, client }) => ({
       name,
       serves: (point: LoadPoint) => isServed(name, point),
-      run: ({ operation, inFlight }: LoadPoint) => client.run(operation, inFlight, durationMs),
+      run: ({ operation, inFlight }: LoadPoint) => client.run(operation, inFlight, runMs),
       memberPids: () => cluster.pids(),
       clientPid: () => client.pid,
       tidy: () => client.compact(),
