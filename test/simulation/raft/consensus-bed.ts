@@ -59,6 +59,8 @@ export class ConsensusBed {
   readonly #watched = new Set<Directory>()
   /** Machines whose disks were damaged or emptied: a minority, for good. */
   readonly #harmed = new Set<string>()
+  /** Records that are damaged, by node. */
+  readonly #flipped = new Set<string>()
   readonly #harmedMax: number
 
   constructor(world: World, options: BedOptions) {
@@ -104,11 +106,16 @@ export class ConsensusBed {
       .find(({ name }) => name === consensusDirectory)
     if (directory === undefined || directory.size === 0 || !this.mayHarm(place.name)) return false
     const entry = this.#drawEntry(directory)
-    if (entry === undefined) return false
+    // The same bit twice would mend it behind everybody's back.
+    if (entry === undefined || this.#flipped.has(`${place.name} ${entry.key}`)) return false
     this.#harmed.add(place.name)
     place.kill()
     const bit = world.choose(32 + 8 * entry.value.byteLength, 'scenario/flip-bit')
-    place.machine.disk.controls.flip(consensusDirectory, entry.key, bit)
+    // What was under way when it was killed may be gone from the disk, and with it this record, or its longer form.
+    if (bit < 32 + 8 * valueBytes(directory, entry.key)) {
+      this.#flipped.add(`${place.name} ${entry.key}`)
+      place.machine.disk.controls.flip(consensusDirectory, entry.key, bit)
+    }
     world.simulation.fault('store-flip', `bit ${bit} of "${entry.key}"`, place.name)
     this.met('flipped')
     this.restartLater(place)
@@ -296,6 +303,15 @@ export class ConsensusBed {
     place.machine.disk.controls.wipe(consensusDirectory)
     this.restartLater(place)
   }
+}
+
+/** How long the value of a key is; shorter than any bit when there is no such key. */
+function valueBytes(directory: FlippedDirectory, key: string): number {
+  for (let at = 0; at < directory.size; at++) {
+    const entry = directory.entryAt(at)
+    if (entry?.key === key) return entry.value.byteLength
+  }
+  return -4
 }
 
 /** The failure of a disk that is behind an error, however often it was wrapped. */
