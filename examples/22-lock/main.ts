@@ -27,7 +27,7 @@ guarded by the lock's fencing token.
   --rounds NUMBER   additions by each worker (default: 5)
   --help            this text
 
-Exit code: 0; 1 when something broke that should not; 2 when the arguments are wrong.`
+Exit code: 0; 1 when something broke that should not; 2 when the arguments are wrong; 130 after Ctrl-C.`
 
 type Worker = Forked<WorkerOrder, WorkerReport>
 
@@ -82,18 +82,24 @@ async function play(wishes: Wishes, directory: string): Promise<number> {
         leaseMs: wishes.leaseMs,
       }),
   )
-  // A Ctrl-C must not leave a process behind that stands still.
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.once(signal, () => void Promise.all(workers.map((worker) => worker.kill())))
+  // A Ctrl-C ends all in order: no process is left behind that stands still, and a second one does not leave the directory.
+  const interrupted = new AbortController()
+  const interrupt = (): void => {
+    interrupted.abort()
+    void Promise.all(workers.map((worker) => worker.kill()))
   }
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, interrupt)
+  // So does a reader that has seen enough, as in `npm run lock | head`.
+  process.stdout.on('error', interrupt)
   try {
     for (const worker of workers) await worker.next()
     console.log('1. The file takes whatever comes')
-    await act(workers, '/user/plain', files.plain, wishes)
+    await act(workers, '/user/plain', files.plain, wishes, interrupted.signal)
     console.log('\n2. The file is guarded: it remembers the highest token, and refuses lower ones')
-    const isRight = await act(workers, '/user/guarded', files.guarded, wishes)
+    const isRight = await act(workers, '/user/guarded', files.guarded, wishes, interrupted.signal)
     return isRight ? 0 : 1
   } catch (error) {
+    if (interrupted.signal.aborted) return 130
     console.error((error as Error).message)
     return 1
   } finally {
@@ -135,6 +141,7 @@ async function act(
   path: string,
   file: string,
   { leaseMs, rounds }: Wishes,
+  signal: AbortSignal,
 ): Promise<boolean> {
   if (ana === undefined || ben === undefined) throw new RangeError('There must be two workers')
   const startedMs = performance.now()
@@ -153,7 +160,7 @@ async function act(
   // It finds this when it goes on: for the process no time has passed.
   ana.order({ type: 'go-on' })
   ben.order({ type: 'work', ledger: path, rounds, pauseAt: 0 })
-  const [byBen] = await Promise.all([follow(ben, say, 'done'), pause(2 * leaseMs)])
+  const [byBen] = await Promise.all([follow(ben, say, 'done'), pause(2 * leaseMs, undefined, { signal })])
   say('', `ana's process goes on`)
   ana.resume()
   const added = (await follow(ana, say, 'done')) + byBen
@@ -161,7 +168,7 @@ async function act(
   const lost = added - found
   console.log(
     `          ${added} additions were acknowledged, the file says ${found}: ` +
-      (lost === 0 ? 'nothing is lost' : `${lost} of them are LOST`),
+      (lost === 0 ? 'nothing is lost' : `${lost} of them ${lost === 1 ? 'is' : 'are'} LOST`),
   )
   return lost === 0
 }

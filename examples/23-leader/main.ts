@@ -27,7 +27,8 @@ whose term is over. Its process is killed as often as wished; at last one leader
   --lease SECONDS   whoever is silent for so long leads no more (default: 1)
   --help            this text
 
-Exit code: 0; 1 when there was no new leader in time, or two of one term; 2 when the arguments are wrong.
+Exit code: 0; 1 when there was no new leader in time, or two of one term; 2 when the arguments are wrong;
+130 after Ctrl-C.
 UNDERSTUDY_LOG=info shows the candidates' own log on standard error.`
 
 const names = ['a', 'b', 'c']
@@ -112,13 +113,21 @@ async function play({ kills, leaseMs }: Wishes, directory: string): Promise<numb
     candidates.set(name, candidate)
     void reigns.follow(candidate)
   }
-  let isOver = false
   const killAll = async (): Promise<void> => {
-    isOver = true
     reigns.hush()
     await Promise.all([...candidates.values()].map((candidate) => candidate.kill()))
   }
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => void killAll())
+  // A Ctrl-C ends all in order, whatever is waited for; a second one does not leave the directory behind.
+  const interrupted = new AbortController()
+  const { signal: over } = interrupted
+  const interrupt = (): void => {
+    interrupted.abort()
+    void killAll()
+  }
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, interrupt)
+  // So does a reader that has seen enough, as in `npm run leader | head`.
+  process.stdout.on('error', interrupt)
+  reigns.say(`three processes begin: ${names.join(', ')}`)
   names.forEach(begin)
   // The main process elects nobody: it looks on, and misses no leader.
   const locks = lockClient(node, { servers: names, timeoutMs: patienceMs })
@@ -128,30 +137,29 @@ async function play({ kills, leaseMs }: Wishes, directory: string): Promise<numb
   )
   try {
     let leader = await reigns.after(0, patienceMs)
-    for (let round = 0; round < kills && !isOver; round++) {
-      await pause(reignMs)
+    for (let round = 0; round < kills; round++) {
+      await pause(reignMs, undefined, { signal: over })
       const candidate = candidates.get(leader.name)
       const endedMs = reigns.say(`kill -9 ${candidate?.pid}: the process of ${leader.name}`)
       await candidate?.kill()
+      over.throwIfAborted()
       begin(leader.name)
       leader = await reigns.after(leader.term, patienceMs, endedMs)
     }
-    if (!isOver) {
-      await pause(reignMs)
-      const candidate = candidates.get(leader.name)
-      const endedMs = reigns.say(`${leader.name}'s process is stopped for ${(2 * leaseMs) / 1_000} s`)
-      candidate?.pause()
-      const stood = pause(2 * leaseMs)
-      await reigns.after(leader.term, patienceMs, endedMs)
-      await stood
-      reigns.say(`${leader.name}'s process goes on, and believes that it leads`)
-      candidate?.resume()
-      await reigns.endOf(leader.term, patienceMs)
-    }
-    if (!isOver) await reigns.observed(patienceMs)
+    await pause(reignMs, undefined, { signal: over })
+    const candidate = candidates.get(leader.name)
+    const endedMs = reigns.say(`${leader.name}'s process is stopped for ${(2 * leaseMs) / 1_000} s`)
+    candidate?.pause()
+    const stood = pause(2 * leaseMs, undefined, { signal: over })
+    await Promise.all([stood, reigns.after(leader.term, patienceMs, endedMs)])
+    reigns.say(`${leader.name}'s process goes on, and believes that it leads`)
+    candidate?.resume()
+    await reigns.endOf(leader.term, patienceMs)
+    await reigns.observed(patienceMs)
     console.log(reigns.table())
-    return isOver || reigns.isRight() ? 0 : 1
+    return reigns.isRight() ? 0 : 1
   } catch (error) {
+    if (over.aborted) return 130
     console.error((error as Error).message)
     return 1
   } finally {

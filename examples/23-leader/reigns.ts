@@ -33,9 +33,10 @@ export class Reigns {
     return nowMs
   }
 
-  /** It all ends now. */
+  /** It all ends now: nothing more is said, and whoever waits is told so by a rejection. */
   hush(): void {
     this.#isQuiet = true
+    this.#changed()
   }
 
   /** Notes what a candidate says, until its process ends. */
@@ -121,7 +122,8 @@ export class Reigns {
       const gap = gapMs === undefined ? '' : `${Math.round(gapMs)} ms after the one before`
       return `  ${String(term).padStart(4)}   ${name.padEnd(8)}${(isObserved ? 'yes' : 'NO').padEnd(10)}${gap}`.trimEnd()
     })
-    return ['', '  term   leader  observed', ...lines, '', ...this.#wrongs].join('\n')
+    const wrongs = this.#wrongs.length > 0 ? ['', ...this.#wrongs] : []
+    return ['', '  term   leader  observed', ...lines, ...wrongs].join('\n')
   }
 
   #begins(name: string, term: number): void {
@@ -146,6 +148,7 @@ export class Reigns {
     const endMs = performance.now() + atMostMs
     for (;;) {
       if (this.#failure !== undefined) throw this.#failure
+      if (this.#isQuiet) throw new Error('It was ended')
       const row = find()
       if (row !== undefined) return row
       const leftMs = endMs - performance.now()

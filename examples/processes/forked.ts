@@ -24,7 +24,11 @@ export class Forked<Order extends object, Report extends { readonly type: string
       this.#reports.push(report)
       this.#changed()
     })
+    // However the main process ends: one that stands still would not notice, and stay for ever.
+    const end = (): void => void this.#child.kill('SIGKILL')
+    process.once('exit', end)
     this.#child.once('exit', () => {
+      process.off('exit', end)
       this.#isOver = true
       this.#changed()
     })
@@ -43,9 +47,9 @@ export class Forked<Order extends object, Report extends { readonly type: string
     }
   }
 
-  /** A process that stands still finds it when it goes on. */
+  /** A process that stands still finds it when it goes on; for one that has ended it is nothing. */
   order(order: Order): void {
-    this.#child.send(order)
+    if (this.#child.connected) this.#child.send(order)
   }
 
   /** SIGSTOP: it stands still, in the middle of whatever it does. */

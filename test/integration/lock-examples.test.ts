@@ -2,8 +2,11 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
-import { test, type Test } from 'tap'
+import tap, { test, type Test } from 'tap'
 import { repoRoot } from '../support/source-scan.ts'
+
+// Real time, and machines that may be busy with other things.
+tap.setTimeout(240_000)
 
 async function run(
   t: Test,

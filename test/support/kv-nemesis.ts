@@ -352,9 +352,7 @@ export async function loseDirectory(fleet: KvFleet, name: string): Promise<reado
     const { members, voterStores } = await fleet.status(leader, 5_000).catch(() => own)
     // By its store: until a leader has seen the new one, a voter of that name is the one that is lost.
     const isBack =
-      own.storeId !== before &&
-      voterStores.includes(own.storeId) &&
-      members.length === serverNames.length
+      own.storeId !== before && voterStores.includes(own.storeId) && members.length === serverNames.length
     return (
       (isBack && own.members.join() === members.join()) ||
       `${state}, members ${members.join(' ')}, ${own.more}`

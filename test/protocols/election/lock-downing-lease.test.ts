@@ -91,6 +91,24 @@ void test('released while it asks again: what the answer brings is given back', 
   t.equal(await world.get(c.lease.acquire('c/1')), true)
 })
 
+void test('asked for again while it is renewed: what the renewal brings stays with the newer one', async (t) => {
+  const world = new LockWorld()
+  const { a, c } = sides(world)
+  const lost: string[] = []
+  await world.get(a.lease.acquire('a/1', () => lost.push('first')))
+  let asks = 0
+  a.port.fate = ({ command, isAnswer }) =>
+    command?.type === 'spin-acquire' && isAnswer && asks++ === 0 ? 400 : 'fine'
+  // In the middle of a renewal.
+  await world.time.pass(ttlMs / 3 + 50)
+  t.equal(await world.get(a.lease.acquire('a/1', () => lost.push('second'))), true)
+  await world.time.pass(600)
+  t.equal(await world.get(c.lease.acquire('c/1')), false)
+  t.same(lost, [])
+  await world.get(a.lease.release('a/1'))
+  t.equal(await world.get(c.lease.acquire('c/1')), true)
+})
+
 void test('an answer in doubt is a no: no client yet, a table that does not answer', async (t) => {
   const world = new LockWorld()
   const { a } = sides(world)

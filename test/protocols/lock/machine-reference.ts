@@ -220,10 +220,11 @@ export class ReferenceLocks {
         if (there !== undefined && leftMs > 0 && there.owner !== command.owner)
           return { type: 'taken', leftMs }
         const spin = there ?? this.make(command.name, 'spin')
-        if (leftMs <= 0) spin.token = ++this.lastToken
+        const isNew = leftMs <= 0
+        if (isNew) spin.token = ++this.lastToken
         spin.owner = command.owner
-        spin.ttlMs = command.ttlMs
-        spin.untilMs = this.timeMs + command.ttlMs
+        spin.ttlMs = isNew ? command.ttlMs : Math.max(spin.ttlMs, command.ttlMs)
+        spin.untilMs = this.timeMs + (isNew ? command.ttlMs : Math.max(leftMs, command.ttlMs))
         return { type: 'held', token: spin.token }
       }
       case 'spin-extend': {

@@ -65,7 +65,11 @@ async function barriers(world: World): Promise<void> {
   )
   // A disk that takes its time can cost a session its keep-alives also then; whoever waits for that one waits in vain.
   const isWhole = !all.includes('lost')
-  world.check('nobody-starves', !isWhole || all.every(Boolean), `of those who came together passed: ${all.join(', ')}`)
+  world.check(
+    'nobody-starves',
+    !isWhole || all.every(Boolean),
+    `of those who came together passed: ${all.join(', ')}`,
+  )
   await bed.settle(120_000)
   await bed.clear(3 * sessionTtlMs + 20_000)
   passes.judge()

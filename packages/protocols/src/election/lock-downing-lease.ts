@@ -65,6 +65,8 @@ class TableLease implements DowningLease {
   readonly #timeoutMs: number
   /** By owner: what is held, and renewed. A node asks for one at a time; another one is of another side that it is part of now. */
   readonly #kept = new Map<string, KeptLock>()
+  /** By owner: how many questions are under way. */
+  readonly #asking = new Map<string, number>()
 
   constructor(client: () => DowningLockClient | undefined, name: string, ttlMs: number, timeoutMs: number) {
     this.#client = client
@@ -77,10 +79,19 @@ class TableLease implements DowningLease {
     const client = this.#client()
     if (client === undefined) return false
     const lock = client.spinLock(this.#name, { ttlMs: this.#ttlMs, owner })
-    const held = await lock.tryAcquire({ timeoutMs: this.#timeoutMs })
+    let held: HeldSpin | undefined
+    this.#asking.set(owner, (this.#asking.get(owner) ?? 0) + 1)
+    try {
+      held = await lock.tryAcquire({ timeoutMs: this.#timeoutMs })
+    } finally {
+      const left = (this.#asking.get(owner) ?? 1) - 1
+      if (left > 0) this.#asking.set(owner, left)
+      else this.#asking.delete(owner)
+    }
     if (held === undefined) return false
     this.#kept.get(owner)?.stop()
-    const kept = new KeptLock(client, held, () => {
+    const isWanted = (): boolean => this.#kept.has(owner) || this.#asking.has(owner)
+    const kept = new KeptLock(client, held, isWanted, () => {
       this.#kept.delete(owner)
       onLost?.()
     })
@@ -109,13 +120,16 @@ class TableLease implements DowningLease {
 /** One acquisition, renewed until it is released or lost. */
 class KeptLock {
   readonly #client: DowningLockClient
+  readonly #isWanted: () => boolean
   readonly #onLost: () => void
   readonly #over = new AbortController()
   held: HeldSpin
 
-  constructor(client: DowningLockClient, held: HeldSpin, onLost: () => void) {
+  /** `isWanted`: once this was stopped, whether its owner has it, or asks for it, by another acquisition. */
+  constructor(client: DowningLockClient, held: HeldSpin, isWanted: () => boolean, onLost: () => void) {
     this.#client = client
     this.held = held
+    this.#isWanted = isWanted
     this.#onLost = onLost
   }
 
@@ -141,8 +155,8 @@ class KeptLock {
       try {
         const held = await again(leftMs)
         if (isAborted(signal)) {
-          // It was released while this asked: what the answer brought goes too.
-          if (held !== undefined) await held.release()
+          // It was released while this asked: what the answer brought goes too, unless it was asked for again since.
+          if (held !== undefined && !this.#isWanted()) await held.release()
           return
         }
         if (held === undefined) {

@@ -34,6 +34,7 @@ export class ClientLives {
   #life: ClientLife | undefined
   #opening: Promise<ClientLife> | undefined
   #closing: Promise<void> | undefined
+  #isClosed = false
 
   constructor(port: LockPort, options: ClientSessionOptions) {
     this.port = port
@@ -47,7 +48,7 @@ export class ClientLives {
   }
 
   get isClosed(): boolean {
-    return this.#closing !== undefined
+    return this.#isClosed
   }
 
   /** The session that is held now. */
@@ -168,6 +169,7 @@ export class ClientLives {
 
   /** Ends the session: what is held is lost here, and others can have it at once. */
   close(): Promise<void> {
+    this.#isClosed = true
     this.#closing ??= this.#close()
     return this.#closing
   }

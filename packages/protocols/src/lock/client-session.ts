@@ -28,6 +28,7 @@ import type { LockAnswer, LockCommand } from './lock-command.ts'
 import { LockError } from './lock-error.ts'
 import type { LockPort } from './lock-port.ts'
 import type { WaitOptions } from './lock.ts'
+import { SpinReleases } from './spin-releases.ts'
 
 /** See the head of this file. */
 export class ClientSession {
@@ -35,6 +36,7 @@ export class ClientSession {
   readonly options: ClientSessionOptions
   /** For whatever of this client has a deadline. */
   readonly alarm: DeadlineAlarm
+  readonly spinReleases = new SpinReleases()
   readonly #lives: ClientLives
   #owners = 0
   #ownersPrefix = ''

@@ -4,7 +4,7 @@ import type { LockPort } from './lock-port.ts'
 /** Something with a deadline, which may move later while it is set. */
 export interface Alarmed {
   readonly untilMs: number
-  /** Called once, at `untilMs` or later. */
+  /** Called once, at `untilMs` or later, or when the alarm is closed. */
   readonly ring: () => void
 }
 
@@ -31,12 +31,14 @@ export class DeadlineAlarm {
     this.#set.delete(alarmed)
   }
 
-  /** Nothing rings any more. */
+  /** All that is set rings, a last time. */
   close(): void {
+    const all = [...this.#set]
     this.#set.clear()
     this.#sleeping?.abort()
     this.#sleeping = undefined
     this.#wakeMs = Number.NEGATIVE_INFINITY
+    for (const alarmed of all) alarmed.ring()
   }
 
   #sleepUntil(atMs: number): void {

@@ -1,4 +1,6 @@
 /** A count that goes down once, and lets all through when it is 0. */
+import { isActorError } from '@understudy/runtime'
+import { givenUp, isSurelyNotDone, unavailable } from './claim-error.ts'
 import type { ClientSession } from './client-session.ts'
 import { countIn } from './counter.ts'
 import type { Latch, WaitOptions } from './lock.ts'
@@ -11,16 +13,37 @@ import { viewOf } from './value-changes.ts'
  */
 export function latch(session: ClientSession, name: string, { count }: { readonly count: number }): Latch {
   const what = `the latch "${name}"`
-  let setting: Promise<void> | undefined
-  const set = (): Promise<void> => {
-    setting ??= session.port.write(what, { type: 'latch-set', name, count }, {}).then(
-      () => undefined,
-      (error: unknown) => {
-        setting = undefined
-        throw error
-      },
-    )
-    return setting
+  let isSet = false
+  /** Gives what is left of the time of the call. Each call sets it for itself, since each has a time and a signal of its own. */
+  const set = async ({
+    timeoutMs = session.options.timeoutMs,
+    signal,
+  }: WaitOptions): Promise<WaitOptions> => {
+    if (isSet) return { timeoutMs, signal }
+    const { port } = session
+    const untilMs = port.nowMs() + timeoutMs
+    try {
+      await port.write(what, { type: 'latch-set', name, count }, { timeoutMs, signal })
+    } catch (error) {
+      if (isSurelyNotDone(error) || !isActorError(error) || error.code === 'LOCK_CLIENT_CLOSED') throw error
+      // Whether it was set does not matter: what was asked for was not begun.
+      if (signal?.aborted === true) throw givenUp(what, signal)
+      throw unavailable(what, 'its count could not be set in time', error)
+    }
+    isSet = true
+    return { timeoutMs: Math.max(1, untilMs - port.nowMs()), signal }
+  }
+  /** When somebody has removed it since, it begins anew with its count. */
+  const ask = async <T>(options: WaitOptions, of: (left: WaitOptions) => Promise<T>): Promise<T> => {
+    const wasSet = isSet
+    const left = await set(options)
+    try {
+      return await of(left)
+    } catch (error) {
+      if (!wasSet || !isActorError(error, 'LOCK_BAD_REQUEST')) throw error
+      isSet = false
+      return of(await set(left))
+    }
   }
   const wish = {
     name,
@@ -33,16 +56,16 @@ export function latch(session: ClientSession, name: string, { count }: { readonl
       const view = await viewOf(session, name, 'latch', options)
       return view === undefined ? count : countIn(view)
     },
-    countDown: async (by = 1, { timeoutMs, signal }: WaitOptions = {}) => {
-      await set()
-      const answer = await session.port.write(what, { type: 'latch-down', name, by }, { timeoutMs, signal })
+    countDown: async (by = 1, options: WaitOptions = {}) => {
+      const answer = await ask(options, (left) =>
+        session.port.write(what, { type: 'latch-down', name, by }, left),
+      )
       if (answer.type !== 'number')
         throw new RangeError(`The lock table answered "${answer.type}" to latch-down`)
       return answer.value
     },
     wait: async (options = {}) => {
-      await set()
-      const claim = held(await session.claim(wish, options))
+      const claim = held(await ask(options, (left) => session.claim(wish, left)))
       // Of one that is open already the table keeps nothing.
       if (claim.hasWaited) session.forget(claim)
       else session.consumed(claim)

@@ -14,7 +14,7 @@ import { batchTag, encodeLockCommand, readLockResult, writeLockCommand } from '.
 import type { LockAnswer, LockCommand, LockGrant, LockResult, LockView } from './lock-command.ts'
 import { LockError } from './lock-error.ts'
 import { lockLimits } from './lock-limit.ts'
-import type { LockPort, LockViewOptions } from './lock-port.ts'
+import type { LockPort, LockViewOptions, LockWriteOptions } from './lock-port.ts'
 import {
   decodeGrants,
   decodeLockReply,
@@ -104,7 +104,7 @@ export class LockCaller implements LockPort {
   // ---- Writes --------------------------------------------------------------------------------------------------
 
   /** Hot (benchmark: locks). */
-  readonly write = (what: string, command: LockCommand, options: WaitOptions): Promise<LockAnswer> => {
+  readonly write = (what: string, command: LockCommand, options: LockWriteOptions): Promise<LockAnswer> => {
     const { timeoutMs = this.#options.timeoutMs, signal } = options
     return this.#writes.call({
       verb: what,
@@ -114,7 +114,7 @@ export class LockCaller implements LockPort {
       value: command,
       write: writeChecked,
       bytes: bytesMostOf(command),
-      isAlone: isAlone(command),
+      isAlone: options.isAlone === true || isAlone(command),
       shape: answerOf,
     })
   }

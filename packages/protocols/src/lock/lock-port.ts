@@ -13,6 +13,11 @@ export interface LockViewOptions extends WaitOptions {
   readonly waitMs?: number | undefined
 }
 
+export interface LockWriteOptions extends WaitOptions {
+  /** In no batch with others, so that nothing of it is tried any more once it has failed. @default false */
+  readonly isAlone?: boolean | undefined
+}
+
 /**
  * The way to the service: it follows the leader, tries again by itself, and gathers the writes of many callers.
  *
@@ -26,7 +31,7 @@ export interface LockPort {
   readonly sleep: (ms: number, signal: AbortSignal | undefined) => Promise<void>
   readonly random: Random
   /** Carried out once, however often it is tried. `what` names the call in errors. */
-  readonly write: (what: string, command: LockCommand, options: WaitOptions) => Promise<LockAnswer>
+  readonly write: (what: string, command: LockCommand, options: LockWriteOptions) => Promise<LockAnswer>
   /** On the control lane, in no batch, without the group's session: `open-session`, `keep-alive`, `end-session`. */
   readonly control: (what: string, command: LockCommand, options: WaitOptions) => Promise<LockAnswer>
   /** How requests of a session stand, one answer each; `released` when it is not there. Linearizable. */

@@ -2,7 +2,10 @@
 
 /** What every call that waits takes. */
 export interface WaitOptions {
-  /** Longest wait in all. Then LOCK_TIMEOUT, and nothing is held. Milliseconds. @default the client's `timeoutMs` */
+  /**
+   * Longest wait in all, asking the table included; above 0. Then LOCK_TIMEOUT where others had it, LOCK_UNAVAILABLE where the table
+   * did not answer, and nothing is held. To wait for nobody is `tryAcquire`. Milliseconds. @default the client's `timeoutMs`
+   */
   readonly timeoutMs?: number | undefined
   /** Gives up: RUNTIME_ABORTED, and nothing is held. */
   readonly signal?: AbortSignal | undefined
@@ -68,7 +71,10 @@ export interface Semaphore {
   readonly name: string
   readonly acquire: (options?: SemaphoreOptions) => Promise<Held>
   readonly tryAcquire: (options?: SemaphoreOptions) => Promise<Held | undefined>
-  /** For all, from now on. Whoever holds more than is left keeps it until it is given back. */
+  /**
+   * For all, from now on. Whoever holds more than is left keeps it until it is given back. A request that waits for more than there
+   * are now waits on, for its `timeoutMs`, in the hope of more; nobody passes it.
+   */
   readonly setPermits: (permits: number, options?: WaitOptions) => Promise<void>
 }
 
@@ -95,6 +101,7 @@ export interface Counter {
   /** Resolves with the value behind it. Applied once, however often it is tried. */
   readonly add: (by: number, options?: WaitOptions) => Promise<number>
   readonly set: (value: number, options?: WaitOptions) => Promise<void>
+  /** `value` of the answer: what it is behind it, also when it was not `expected`. */
   readonly compareAndSet: (
     expected: number,
     value: number,
@@ -105,7 +112,7 @@ export interface Counter {
 }
 
 export interface VersionedValue {
-  /** 0: not there. */
+  /** 0: not there. Else a number of its own for each change, from one count for the whole table: it grows, and leaves numbers out. */
   readonly version: number
   readonly value: Uint8Array
 }
@@ -113,8 +120,12 @@ export interface VersionedValue {
 export interface AtomicValue {
   readonly name: string
   readonly get: (options?: WaitOptions) => Promise<VersionedValue>
+  /** Resolves with its version. */
   readonly set: (value: Uint8Array | string, options?: WaitOptions) => Promise<number>
-  /** By version, so that a value that went and came again is another (ABA). */
+  /**
+   * By version, as `get` and `set` told it (0: it must not be there), so that a value that went and came again is another (ABA). The
+   * answer has what is there behind it, also when the version was another.
+   */
   readonly compareAndSet: (
     expectedVersion: number,
     value: Uint8Array | string,
@@ -126,6 +137,7 @@ export interface AtomicValue {
 export interface Latch {
   readonly name: string
   readonly get: (options?: WaitOptions) => Promise<number>
+  /** Resolves with how many are left. */
   readonly countDown: (by?: number, options?: WaitOptions) => Promise<number>
   /** Resolves when the count is 0. */
   readonly wait: (options?: WaitOptions) => Promise<void>
@@ -133,7 +145,10 @@ export interface Latch {
 
 export interface Barrier {
   readonly name: string
-  /** Resolves when as many as `parties` wait, with the barrier's generation: it can be used again at once. */
+  /**
+   * Resolves when as many as `parties` wait, with the barrier's generation: it can be used again at once. Generations grow, and leave
+   * numbers out.
+   */
   readonly pass: (options?: WaitOptions) => Promise<number>
 }
 

@@ -18,8 +18,9 @@ export interface SpinLockOptions {
   /** Milliseconds, whole. */
   readonly ttlMs: number
   /**
-   * Who takes it. Whoever asks again under the name of its owner has it too, under the same token, and for `ttlMs` from then on: so
-   * several can hold one together, and one can go on after a restart. @default a name of its own for each acquire
+   * Who takes it. Whoever asks again under the name of its owner has it too, under the same token, and for `ttlMs` from then on at least: so
+   * several can hold one together, and one can go on after a restart. What one of them releases or makes shorter is so for all of
+   * them, and the signals of the others do not tell. @default a name of its own for each acquire
    */
   readonly owner?: string | undefined
 }
@@ -51,8 +52,9 @@ class Spin implements SpinLock {
     const { signal } = options
     const timeoutMs = options.timeoutMs ?? this.#session.options.timeoutMs
     const untilMs = port.nowMs() + timeoutMs
-    const owner = this.#owner ?? this.#session.nextOwner()
     for (let tries = 0; ; tries++) {
+      // A name of its own for each try: what gives an earlier one back, which came too late, must not free this one.
+      const owner = this.#owner ?? this.#session.nextOwner()
       const answer = await this.#try(owner, { timeoutMs: Math.max(1, untilMs - port.nowMs()), signal })
       if (!(answer instanceof SpinLeft)) return answer
       const mostMs = Math.min(backoffMaxMs, backoffMs * 2 ** Math.min(tries, 16))
@@ -77,6 +79,7 @@ class Spin implements SpinLock {
     const { name } = this
     const { port } = this.#session
     const ttlMs = this.#ttlMs
+    if (this.#owner !== undefined) await this.#session.spinReleases.callOff(name, owner)
     const sentMs = port.nowMs()
     let answer: LockAnswer
     try {
@@ -91,7 +94,14 @@ class Spin implements SpinLock {
     if (answer.type === 'taken') return new SpinLeft(answer.leftMs)
     if (answer.type !== 'held')
       throw new RangeError(`The lock table answered "${answer.type}" to spin-acquire`)
-    const held = new HeldSpinLock(this.#session, name, owner, answer.token, spinUntil(sentMs, ttlMs))
+    const held = new HeldSpinLock(
+      this.#session,
+      name,
+      owner,
+      this.#owner !== undefined,
+      answer.token,
+      spinUntil(sentMs, ttlMs),
+    )
     if (port.nowMs() < held.heldUntilMs) return held
     // The answer took longer than its time.
     this.#giveUp(owner, sentMs + ttlMs)
@@ -119,12 +129,22 @@ class HeldSpinLock implements HeldSpin {
   heldUntilMs: number
   readonly #session: ClientSession
   readonly #owner: string
+  /** Its owner may take it again, here or elsewhere. */
+  readonly #isNamed: boolean
   readonly #lost = new LazySignal()
   #isAlarmSet = false
   #isDone = false
 
-  constructor(session: ClientSession, name: string, owner: string, token: number, heldUntilMs: number) {
+  constructor(
+    session: ClientSession,
+    name: string,
+    owner: string,
+    isNamed: boolean,
+    token: number,
+    heldUntilMs: number,
+  ) {
     this.#session = session
+    this.#isNamed = isNamed
     this.name = name
     this.#owner = owner
     this.token = token
@@ -171,19 +191,37 @@ class HeldSpinLock implements HeldSpin {
     this.#endAt(spinUntil(sentMs, ttlMs))
   }
 
-  /** Only what its owner has under its token: what somebody else has by now stays. */
+  /**
+   * Only what its owner has under its token: what somebody else has by now stays. A named owner that takes it again while this is
+   * under way keeps it.
+   */
   async release({ timeoutMs, signal }: WaitOptions = {}): Promise<void> {
-    const { name, token } = this
     const isHeld = this.#isHeld()
     if (this.#isDone || !isHeld) throw this.#notHeld()
     this.#finish(new LockError('LOCK_NOT_HELD', `Released ${this.#what}: it is not held any more`))
+    const { name, token, heldUntilMs } = this
+    const session = this.#session
+    const owner = this.#owner
+    let off: AbortSignal | undefined
+    const send = (stop?: AbortSignal): Promise<LockAnswer> => {
+      off = stop
+      return session.port.write(
+        this.#what,
+        { type: 'spin-release', name, owner, token },
+        { timeoutMs, signal: either(signal, stop), isAlone: stop !== undefined },
+      )
+    }
     let answer: LockAnswer
     try {
-      const command = { type: 'spin-release', name, owner: this.#owner, token } as const
-      answer = await this.#session.port.write(this.#what, command, { timeoutMs, signal })
+      answer = await (this.#isNamed ? session.spinReleases.begin(name, owner, send) : send())
     } catch (error) {
       if (isRefusal(error) || !isActorError(error)) throw error
-      void giveUpSpin(this.#session, name, this.#owner, this.heldUntilMs, token)
+      if (!this.#isNamed) void giveUpSpin(session, name, owner, heldUntilMs, token)
+      else if (off?.aborted !== true) {
+        void session.spinReleases.begin(name, owner, (stop) =>
+          giveUpSpin(session, name, owner, heldUntilMs, token, stop),
+        )
+      }
       return
     }
     if (answer.type === 'released' && answer.was !== 'held') throw notHeld(this.#what, 'its time was over')
@@ -215,6 +253,11 @@ class HeldSpinLock implements HeldSpin {
 
   #isHeld(): boolean {
     if (this.#lost.reason !== undefined) return false
+    if (this.#session.isClosed) {
+      // No alarm rings any more.
+      this.#lose('its client was closed')
+      return false
+    }
     if (this.#session.port.nowMs() < this.heldUntilMs) return true
     this.#lose('its time was over')
     return false
@@ -232,27 +275,37 @@ class HeldSpinLock implements HeldSpin {
   }
 }
 
-/** Frees what an owner may have; `token` 0: whatever it is. After `endMs` it is over in any case. */
+/**
+ * Frees what an owner may have; `token` 0: whatever it is. After `endMs` it is over in any case. `signal`: its owner, who has a
+ * name, wants it again. Such a release travels alone, so that nothing of it is tried any more once it was called off.
+ */
 async function giveUpSpin(
   session: ClientSession,
   name: string,
   owner: string,
   endMs: number,
   token = 0,
+  signal?: AbortSignal,
 ): Promise<void> {
   const { port } = session
   const what = `giving up the spin lock "${name}"`
-  for (let tries = 0; port.nowMs() < endMs && !session.isClosed; tries++) {
+  const isOver = (): boolean => port.nowMs() >= endMs || session.isClosed || signal?.aborted === true
+  for (let tries = 0; !isOver(); tries++) {
     try {
-      await port.write(what, { type: 'spin-release', name, owner, token }, {})
+      const isAlone = signal !== undefined
+      await port.write(what, { type: 'spin-release', name, owner, token }, { signal, isAlone })
       return
     } catch (error) {
       if (!isActorError(error)) throw error
       // There is nothing of it.
       if (isRefusal(error)) return
     }
-    await session.pause(tries, undefined)
+    await session.pause(tries, signal)
   }
+}
+
+function either(one: AbortSignal | undefined, other: AbortSignal | undefined): AbortSignal | undefined {
+  return one === undefined || other === undefined ? (one ?? other) : AbortSignal.any([one, other])
 }
 
 function spinUntil(sentMs: number, ttlMs: number): number {

@@ -142,7 +142,7 @@ function isInUse(state: LockState, place: NamedPlace): boolean {
 
 // ---- Spin locks --------------------------------------------------------------------------------------------------
 
-/** By its owner again: the same token, and its time anew. */
+/** By its owner again: the same token, and its time anew. It is never shorter then: another of that name may rely on it. */
 export function acquireSpin(state: LockState, { name, owner, ttlMs }: Of<'spin-acquire'>): Outcome {
   const there = state.names.get(name)
   const { timeMs } = state.leases
@@ -157,10 +157,11 @@ export function acquireSpin(state: LockState, { name, owner, ttlMs }: Of<'spin-a
   const leftMs = state.spinEndMs(there) - timeMs
   if (leftMs > 0 && there.owner !== owner) return { type: 'taken', leftMs }
   state.touch(there)
-  if (leftMs <= 0) there.token = state.nextToken()
+  const isNew = leftMs <= 0
+  if (isNew) there.token = state.nextToken()
   there.owner = owner
-  there.ttlMs = ttlMs
-  there.renewedUntilMs = timeMs + ttlMs
+  there.ttlMs = isNew ? ttlMs : Math.max(there.ttlMs, ttlMs)
+  there.renewedUntilMs = timeMs + (isNew ? ttlMs : Math.max(leftMs, ttlMs))
   return { type: 'held', token: there.token }
 }
 

@@ -160,11 +160,15 @@ function conflict({ kind }: PermitLock, one: LockTicket, other: LockTicket): boo
   return kind !== 'read-write' || one.permits === 0 || other.permits === 0
 }
 
-/** What its owner waits for. */
-function* waitsOf({ session, owner }: LockTicket): Generator<LockTicket> {
-  if (owner === '') return
-  for (const ticket of session.owners?.get(owner) ?? []) if (!ticket.isHeld) yield ticket
+/** What its owner waits for, in the order in which it was asked for: the order of the set is not in a snapshot. */
+function waitsOf({ session, owner }: LockTicket): readonly LockTicket[] {
+  const own = owner === '' ? undefined : session.owners?.get(owner)
+  if (own === undefined) return noTickets
+  const waits = [...own].filter(({ isHeld }) => !isHeld)
+  return waits.length > 1 ? waits.sort((a, b) => a.request - b.request) : waits
 }
+
+const noTickets: readonly LockTicket[] = []
 
 function edges(
   last: LockTicket,
