@@ -8,6 +8,8 @@ import type { CallOutcome, ServiceCall, ServiceFailures } from './service-caller
 export interface FailureTeller {
   readonly failures: ServiceFailures
   readonly failureOf: (outcome: CallOutcome) => ActorError
+  /** Monotonic. */
+  readonly nowMs: () => number
 }
 
 /** What a call is. `T` is what its caller gets, `V` what is sent, `R` the results of the service. */
@@ -99,8 +101,9 @@ export class GatheredCall<T, R> {
   failure(caller: FailureTeller): ActorError {
     const { what, signal, batch } = this
     const isAsking = batch?.isAsking === true
-    // Its bytes stay in a batch that goes on for the others, and may be carried out yet.
-    const isCarried = batch !== undefined && batch.isGoingOn && batch.alive > 1
+    // Its bytes stay in a batch that goes on for the others, and may be carried out yet. When the time of all is over it does not.
+    const isCarried =
+      batch !== undefined && batch.isGoingOn && batch.alive > 1 && caller.nowMs() < batch.untilMs
     const isUnknown = isAsking || isCarried || batch?.isUnknown === true
     const tries = batch?.tries ?? 0
     const lastProblem =

@@ -23,7 +23,6 @@ export interface GatheringCodec<R> {
 /** A client's caller, as far as gathering needs it. */
 export interface GatheringCaller extends FailureTeller {
   readonly isClosed: boolean
-  readonly nowMs: () => number
 }
 
 /**
