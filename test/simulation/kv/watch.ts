@@ -82,6 +82,8 @@ async function watching(world: World): Promise<void> {
       const put = await bed.attempt(world.node('a'), (kv) => kv.put(key, 'the end'))
       const gone = await bed.attempt(world.node('a'), (kv) => kv.delete(key))
       done = put.type === 'done' && gone.type === 'done'
+      // A node that is down refuses at once: time has to pass until it is back.
+      if (!done) await world.sleep(100)
     }
   }
   watchers.end(bed.log.at(-1)?.revision ?? 0)
