@@ -83,12 +83,14 @@ function guarded<M extends MessageDefs>(
       })
     }
   }
+  // Each handler has a message type of its own; the guard looks at `token` alone and passes on what comes as it came.
   const own = handlers as unknown as Readonly<Record<string, AnyHandler>>
   const all: Record<string, AnyHandler> = {}
   for (const type of namesOf(own)) {
     const handle = own[type]
     if (typeof handle === 'function') all[type] = judge((message) => handle.call(own, message))
   }
+  // The same names, each with a handler that takes and gives what its own one does.
   return all as unknown as Handlers<M>
 }
 

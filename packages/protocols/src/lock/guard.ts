@@ -101,6 +101,7 @@ class Guard<R> implements Guarded<R> {
       this.#waiting--
       return this.#take(fence, work, signal)
     })
+    // Its failure goes to its caller; whoever is next only waits for its end.
     this.#last = turn.catch(() => undefined)
     return turn
   }

@@ -78,6 +78,7 @@ export function commandProblem(command: unknown): LockRefusal | undefined {
         field(one, 'reentrant', isFlag) ??
         textProblem(one, 'owner', 0, lockLimits.ownerLengthMax) ??
         textProblem(one, 'data', 0, lockLimits.dataLengthMax) ??
+        // Every field of it was looked at above, which the compiler cannot see of a record.
         acquireProblem(one as unknown as AcquireCommand)
       )
     case 'release':

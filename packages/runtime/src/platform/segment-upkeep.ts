@@ -129,7 +129,7 @@ export class SegmentUpkeep {
         this.#makeAhead()
       },
       async () => {
-        // Whoever needs it will meet the same, and tell.
+        // Whoever needs it will meet the same, and tell. A file that cannot be taken away either is at the next opening.
         this.#isMakingOff = true
         this.#making = undefined
         await making.abandon().catch(() => undefined)
@@ -187,7 +187,7 @@ export class SegmentUpkeep {
 
   async #remove(segment: Segment): Promise<void> {
     if (this.#isEnding) return segment.drop()
-    // What cannot be deleted is at the next opening.
+    // What cannot be deleted is at the next opening. Nobody writes to this file any more: closing it can lose nothing.
     await this.#disk.remove(join(this.#host.directory, segmentName(segment.number))).catch(() => undefined)
     await segment.drop().catch(() => undefined)
   }
