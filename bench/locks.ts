@@ -4,14 +4,19 @@
  * process of its own. A full run writes bench/locks.svg.
  */
 import { writeFile } from 'node:fs/promises'
-import { availableParallelism, cpus, tmpdir } from 'node:os'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
-import { probeDisk } from './harness/disk-probe.ts'
 import { drawPanels } from './harness/line-plot.ts'
 import type { LoadCluster } from './harness/load-cluster.ts'
 import { runRounds } from './harness/load-rounds.ts'
-import { inScratchDirectory } from './harness/process-ends.ts'
+import {
+  chosen,
+  loadHeading,
+  progressFromNow,
+  runLoadCommand,
+  type LoadOptions,
+  type LoadTimes,
+  type Progress,
+} from './harness/load-command.ts'
 import { LockHandle } from './locks/lock-handle.ts'
 import { lockPanels } from './locks/lock-panels.ts'
 import { plottedPoints, promisedPoints, type LockPoint } from './locks/lock-points.ts'
@@ -25,15 +30,18 @@ import {
   type LockSystem,
 } from './locks/lock-systems.ts'
 import { lockTable, type LockRow } from './locks/lock-table.ts'
-import type { EtcdClientKind } from './raft/etcd-client.ts'
 
 const parts: readonly LockPart[] = ['durable', 'memory']
 const loads: readonly LockPoint['load'][] = ['cycle', 'hand-over']
 const names: readonly string[] = [...new Set(lockSystems.map(({ name }) => name))]
 const plot = new URL('../locks.svg', import.meta.url)
-/** A Java server is slow until it has had load for seconds. */
-const full = { rounds: 5, runMs: 2_000, warmUpMs: 10_000 }
-const quick = { rounds: 3, runMs: 500, warmUpMs: 3_000 }
+interface LockTimes extends LoadTimes {
+  /** A Java server is slow until it has had load for seconds. */
+  readonly warmUpMs: number
+}
+
+const full: LockTimes = { rounds: 5, runMs: 2_000, warmUpMs: 10_000 }
+const quick: LockTimes = { rounds: 3, runMs: 500, warmUpMs: 3_000 }
 const WARM_UP_CLIENTS = 64
 
 const help = `npm run bench -- locks [options]
@@ -42,115 +50,46 @@ const help = `npm run bench -- locks [options]
   --systems NAME;...        those whose name begins so, of ${names.join('; ')}
   --parts NAME,...          of ${parts.join(', ')}
   --loads NAME,...          of ${loads.join(', ')}
-  --rounds N                default ${full.rounds}, quick ${quick.rounds}
-  --etcd-client lean|http2  as of "npm run bench -- raft". Default http2
-  --dir DIRECTORY           where data lies while it runs; default the system's directory for temporary files
-  --cpu-prof DIRECTORY      writes V8 profiles of this project's processes; the figures are then worse
-  --json FILE               writes all rows
 `
 
-interface Options {
+interface Options extends LoadOptions<LockTimes> {
   readonly systems: readonly LockSystem[]
   readonly points: readonly LockPoint[]
   readonly isWhole: boolean
-  readonly times: typeof full
-  readonly etcdClient: EtcdClientKind
-  readonly directory: string
-  readonly execArgv: readonly string[]
-  readonly json: string | undefined
 }
 
-type Progress = (line: string) => void
-
 /** Exit code 1 when a system broke, 2 for a wrong command line; a promise that is missed reads `BELOW` and is no error. */
-export async function benchLocks(args: readonly string[]): Promise<number> {
-  let options: Options | 'help'
-  try {
-    options = parse(args)
-  } catch (error) {
-    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n\n${help}`)
-    return 2
-  }
-  if (options === 'help') {
-    process.stdout.write(help)
-    return 0
-  }
-  const wanted = options
-  return await inScratchDirectory(options.directory, 'understudy-bench-locks-', (directory) =>
-    run(wanted, directory),
+export function benchLocks(args: readonly string[]): Promise<number> {
+  return runLoadCommand<LockTimes, Options>(
+    { name: 'locks', help, full, quick, own: ['systems', 'parts', 'loads'], check, run },
+    args,
   )
 }
 
-function parse(args: readonly string[]): Options | 'help' {
-  const { values } = parseArgs({
-    args: [...args],
-    options: {
-      quick: { type: 'boolean' },
-      help: { type: 'boolean' },
-      systems: { type: 'string' },
-      parts: { type: 'string' },
-      loads: { type: 'string' },
-      rounds: { type: 'string' },
-      'etcd-client': { type: 'string' },
-      dir: { type: 'string' },
-      'cpu-prof': { type: 'string' },
-      json: { type: 'string' },
-    },
-  })
-  if (values.help === true) return 'help'
-  const isQuick = values.quick ?? false
-  const times = isQuick ? quick : full
-  const rounds = Number(values.rounds ?? times.rounds)
-  if (!(Number.isInteger(rounds) && rounds >= 1 && rounds <= 101))
-    throw new RangeError(`--rounds "${values.rounds}": give a whole number from 1 to 101`)
-  const etcdClient = values['etcd-client'] ?? 'http2'
-  if (etcdClient !== 'lean' && etcdClient !== 'http2')
-    throw new RangeError(`--etcd-client "${etcdClient}": give lean or http2`)
-  const wantedParts = chosen('--parts', values.parts, parts)
-  const wantedLoads = chosen('--loads', values.loads, loads)
-  const beginnings = values.systems?.split(';')
+function check(options: LoadOptions<LockTimes>): Options {
+  const { isQuick, own } = options
+  const wantedParts = chosen('--parts', own['parts'], parts)
+  const wantedLoads = chosen('--loads', own['loads'], loads)
+  const beginnings = own['systems']?.split(';')
   const systems = lockSystems.filter(
     ({ name, part }) =>
       wantedParts.includes(part) && (beginnings?.some((begin) => name.startsWith(begin)) ?? true),
   )
   if (systems.length === 0)
-    throw new RangeError(`--systems "${values.systems}": give beginnings of ${names.join('; ')}`)
+    throw new RangeError(`--systems "${own['systems']}": give beginnings of ${names.join('; ')}`)
   const all = isQuick ? promisedPoints : [...promisedPoints, ...plottedPoints]
-  const profiles = values['cpu-prof']
   return {
+    ...options,
     systems,
     points: all.filter(({ part, load }) => wantedParts.includes(part) && wantedLoads.includes(load)),
     isWhole: !isQuick && systems.length === lockSystems.length && wantedLoads.length === loads.length,
-    times: { ...times, rounds },
-    etcdClient,
-    directory: values.dir ?? tmpdir(),
-    execArgv: profiles === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profiles}`],
-    json: values.json,
   }
-}
-
-function chosen<Name extends string>(
-  option: string,
-  text: string | undefined,
-  known: readonly Name[],
-): readonly Name[] {
-  const wanted = text?.split(',') ?? known
-  const unknown = wanted.find((name) => !known.some((other) => other === name))
-  if (unknown !== undefined) throw new RangeError(`${option} "${unknown}": give some of ${known.join(', ')}`)
-  return known.filter((name) => wanted.includes(name))
 }
 
 async function run(options: Options, directory: string): Promise<number> {
-  const startMs = performance.now()
-  const progress = (line: string): void => {
-    process.stderr.write(`${((performance.now() - startMs) / 1_000).toFixed(0).padStart(4)} s  ${line}\n`)
-  }
+  const progress = progressFromNow()
   const { words, missing } = installed(options.systems)
-  process.stdout.write(
-    `Node ${process.versions.node}, ${availableParallelism()} x ${cpus()[0]?.model.trim() ?? process.arch}; ${words}` +
-      `${options.times.rounds} rounds of ${options.times.runMs / 1_000} s: median (least-most); ` +
-      `an append of 8 KiB with its fsync: ${(await probeDisk(directory)).toFixed(3)} ms\n\n`,
-  )
+  process.stdout.write(await loadHeading(words, options, directory))
   const rows: LockRow[] = []
   let broken = 0
   for (const part of parts) {

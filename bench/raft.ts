@@ -3,22 +3,26 @@
  * with their clients in processes of their own, all durable, under one directory. The full run writes bench/raft.svg.
  */
 import { writeFile } from 'node:fs/promises'
-import { availableParallelism, cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
 import { BareCluster } from './raft/bare-cluster.ts'
 import { ClientHandle } from './raft/client-handle.ts'
 import type { SystemName } from './raft/client-process.ts'
-import type { EtcdClientKind } from './raft/etcd-client.ts'
 import { EtcdCluster, findEtcd } from './harness/etcd-cluster.ts'
-import { probeDisk } from './harness/disk-probe.ts'
 import { measureFailover, type FailoverRow } from './raft/failover.ts'
 import { measureGroups, ownMember, type GroupRow, type IdleRow } from './raft/group-rows.ts'
 import type { FailoverCluster, LoadCluster } from './harness/load-cluster.ts'
 import { groupCounts, IDLE_GROUPS, plottedPoints, promisedPoints } from './raft/load-points.ts'
 import { runLoadRounds, type LoadRow, type LoadSystem } from './raft/load-rounds.ts'
-import { inScratchDirectory } from './harness/process-ends.ts'
+import {
+  chosen,
+  loadHeading,
+  progressFromNow,
+  runLoadCommand,
+  type LoadOptions,
+  type LoadTimes,
+  type Progress,
+} from './harness/load-command.ts'
 import { OwnCluster } from './harness/own-cluster.ts'
 import { raftPanels } from './raft/raft-panels.ts'
 import { drawPanels } from './harness/line-plot.ts'
@@ -28,10 +32,19 @@ const systemNames: readonly SystemName[] = ['understudy', 'etcd', 'bare']
 const parts = ['load', 'failover', 'groups'] as const
 const plot = new URL('../raft.svg', import.meta.url)
 
-const full = {
+interface RaftTimes extends LoadTimes {
+  /** Of each operation: what is compiled while it runs needs some 10 seconds of load to be as fast as it gets. */
+  readonly warmUpMs: number
+  readonly kills: number
+  readonly etcdKills: number
+  readonly settleMs: number
+  readonly idleMs: number
+  readonly groupRounds: number
+}
+
+const full: RaftTimes = {
   rounds: 5,
   runMs: 2_000,
-  /** Of each operation: what is compiled while it runs needs some 10 seconds of load to be as fast as it gets. */
   warmUpMs: 10_000,
   kills: 20,
   etcdKills: 10,
@@ -39,7 +52,7 @@ const full = {
   idleMs: 20_000,
   groupRounds: 3,
 }
-const quick = {
+const quick: RaftTimes = {
   rounds: 3,
   runMs: 700,
   warmUpMs: 3_000,
@@ -55,23 +68,11 @@ const help = `npm run bench -- raft [options]
   --quick                   in two minutes: fewer rounds, kills and points; nothing is plotted
   --systems NAME,...        of ${systemNames.join(', ')}
   --parts NAME,...          of ${parts.join(', ')}
-  --rounds N                of the load
-  --etcd-client lean|http2  how etcd's client calls: as Node's gRPC library does, or with frames
-                            written by hand, which takes least from what it measures. Default http2
-  --dir DIRECTORY           where data lies while it runs; default the system's directory for temporary files
-  --cpu-prof DIRECTORY      writes V8 profiles of this project's processes; the figures are then worse
-  --json FILE               writes all rows
 `
 
-interface Options {
+interface Options extends LoadOptions<RaftTimes> {
   readonly systems: readonly SystemName[]
   readonly parts: readonly string[]
-  readonly isQuick: boolean
-  readonly times: typeof full
-  readonly etcdClient: EtcdClientKind
-  readonly directory: string
-  readonly execArgv: readonly string[]
-  readonly json: string | undefined
 }
 
 interface Rows {
@@ -82,87 +83,33 @@ interface Rows {
 }
 
 /** Exit code 1 when a system broke, 2 for a wrong command line; a promise that is missed reads `BELOW` and is no error. */
-export async function benchRaft(args: readonly string[]): Promise<number> {
-  let options: Options | 'help'
-  try {
-    options = parse(args)
-  } catch (error) {
-    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n\n${help}`)
-    return 2
-  }
-  if (options === 'help') {
-    process.stdout.write(help)
-    return 0
-  }
-  const wanted = options
-  return await inScratchDirectory(options.directory, 'understudy-bench-raft-', (directory) =>
-    run(wanted, directory),
+export function benchRaft(args: readonly string[]): Promise<number> {
+  return runLoadCommand<RaftTimes, Options>(
+    {
+      name: 'raft',
+      help,
+      full,
+      quick,
+      own: ['systems', 'parts'],
+      check: (options) => ({
+        ...options,
+        systems: chosen('--systems', options.own['systems'], systemNames),
+        parts: chosen('--parts', options.own['parts'], parts),
+      }),
+      run,
+    },
+    args,
   )
 }
 
-function parse(args: readonly string[]): Options | 'help' {
-  const { values } = parseArgs({
-    args: [...args],
-    options: {
-      quick: { type: 'boolean' },
-      help: { type: 'boolean' },
-      systems: { type: 'string' },
-      parts: { type: 'string' },
-      rounds: { type: 'string' },
-      'etcd-client': { type: 'string' },
-      dir: { type: 'string' },
-      'cpu-prof': { type: 'string' },
-      json: { type: 'string' },
-    },
-  })
-  if (values.help === true) return 'help'
-  const isQuick = values.quick ?? false
-  const times = isQuick ? quick : full
-  const rounds = Number(values.rounds ?? times.rounds)
-  if (!(Number.isInteger(rounds) && rounds >= 1 && rounds <= 101))
-    throw new RangeError(`--rounds "${values.rounds}": give a whole number from 1 to 101`)
-  const etcdClient = values['etcd-client'] ?? 'http2'
-  if (etcdClient !== 'lean' && etcdClient !== 'http2')
-    throw new RangeError(`--etcd-client "${etcdClient}": give lean or http2`)
-  const profiles = values['cpu-prof']
-  return {
-    systems: chosen('--systems', values.systems, systemNames),
-    parts: chosen('--parts', values.parts, parts),
-    isQuick,
-    times: { ...times, rounds },
-    etcdClient,
-    directory: values.dir ?? tmpdir(),
-    execArgv: profiles === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profiles}`],
-    json: values.json,
-  }
-}
-
-function chosen<Name extends string>(
-  option: string,
-  text: string | undefined,
-  known: readonly Name[],
-): readonly Name[] {
-  const wanted = text?.split(',') ?? known
-  const unknown = wanted.find((name) => !known.some((other) => other === name))
-  if (unknown !== undefined) throw new RangeError(`${option} "${unknown}": give some of ${known.join(', ')}`)
-  return known.filter((name) => wanted.includes(name))
-}
-
 async function run(options: Options, directory: string): Promise<number> {
-  const startMs = performance.now()
-  const progress = (line: string): void => {
-    process.stderr.write(`${((performance.now() - startMs) / 1_000).toFixed(0).padStart(4)} s  ${line}\n`)
-  }
+  const progress = progressFromNow()
   const etcd = findEtcd()
   const systems = options.systems.filter((name) => name !== 'etcd' || 'version' in etcd)
   if ('missing' in etcd && options.systems.includes('etcd'))
     process.stdout.write(`etcd is left out: ${etcd.missing}\n`)
   const etcdWords = 'version' in etcd ? `etcd ${etcd.version}, client ${options.etcdClient}; ` : ''
-  process.stdout.write(
-    `Node ${process.versions.node}, ${availableParallelism()} x ${cpus()[0]?.model.trim() ?? process.arch}; ${etcdWords}` +
-      `${options.isQuick ? 'quick run; ' : ''}${options.times.rounds} rounds of ${options.times.runMs / 1_000} s: ` +
-      `median (least-most); an append of 8 KiB with its fsync: ${(await probeDisk(directory)).toFixed(3)} ms\n\n`,
-  )
+  process.stdout.write(await loadHeading(etcdWords, options, directory))
   const rows: Rows = { load: [], failover: [], idle: [], groups: [] }
   let broken = 0
   const part = async (name: (typeof parts)[number], work: () => Promise<void>): Promise<void> => {
@@ -195,7 +142,7 @@ async function load(
   options: Options,
   directory: string,
   rows: Rows,
-  progress: (line: string) => void,
+  progress: Progress,
 ): Promise<void> {
   const points = options.isQuick
     ? promisedPoints
@@ -226,7 +173,7 @@ async function failover(
   options: Options,
   directory: string,
   rows: Rows,
-  progress: (line: string) => void,
+  progress: Progress,
 ): Promise<void> {
   for (const name of names) {
     const start = startKillable(name)
@@ -244,12 +191,7 @@ async function failover(
   process.stdout.write(`${failoverTable(rows.failover)}\n\n`)
 }
 
-async function groups(
-  options: Options,
-  directory: string,
-  rows: Rows,
-  progress: (line: string) => void,
-): Promise<void> {
+async function groups(options: Options, directory: string, rows: Rows, progress: Progress): Promise<void> {
   const { settleMs, idleMs, runMs, groupRounds } = options.times
   for (const count of options.isQuick ? [1, IDLE_GROUPS] : groupCounts) {
     progress(`${count} groups`)
