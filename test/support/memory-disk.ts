@@ -37,6 +37,8 @@ export class MemoryDisk implements SegmentDisk {
   /** What each write fails with, when it is set. */
   failure: Error | undefined
   onStop: () => void = () => undefined
+  /** Of the write at which it stopped processes see nothing. */
+  #unseen: Content | undefined
 
   constructor(draw: Draw, files: ReadonlyMap<string, Uint8Array> = new Map()) {
     this.#draw = draw
@@ -51,6 +53,8 @@ export class MemoryDisk implements SegmentDisk {
   /** The process was killed: the disk as the next one sees it. This one does nothing any more. */
   restart(): MemoryDisk {
     this.stopAt = 0
+    // Nothing comes to a disk that processes do not see.
+    if (this.#unseen !== undefined) this.#unseen.durable = undefined
     const next = new MemoryDisk(this.#draw)
     next.#durable = this.#durable
     next.#undone = this.#undone
@@ -104,6 +108,7 @@ export class MemoryDisk implements SegmentDisk {
       grow(content, at + length)
       if (isLast) content.durable = Uint8Array.from(content.durable ?? content.bytes)
       const isSeen = !isLast || this.#draw(3) > 0
+      if (!isSeen) this.#unseen = content
       for (let from = at; from < at + length;) {
         const to = Math.min(at + length, (Math.floor(from / sectorBytes) + 1) * sectorBytes)
         const sector = bytes.subarray(from - at, to - at)

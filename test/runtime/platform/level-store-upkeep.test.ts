@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { test } from 'tap'
 import { sourceModule } from '../../support/source-module.ts'
+import { texts } from '../../support/store-cases.ts'
 import { flipInTables, storeDirectory } from '../../support/store-directory.ts'
 
 type Store = import('../../../packages/runtime/src/platform/store.ts').Store
@@ -28,12 +29,6 @@ const { encodeChecked, readChecked } = await sourceModule<
 
 function text(value: string): Uint8Array {
   return new TextEncoder().encode(value)
-}
-
-async function texts(store: Store): Promise<string> {
-  const found: string[] = []
-  for await (const { key, value } of store.range()) found.push(`${key}=${new TextDecoder().decode(value)}`)
-  return found.join(' ')
 }
 
 // ---- Format --------------------------------------------------------------------------------------------------

@@ -1,57 +1,31 @@
 /** The durable store on a real directory: what outlasts it, who may open it, and how it fails. */
-import { mkdir, mkdtemp, rename, rm, symlink, unlink, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, symlink, unlink, writeFile } from 'node:fs/promises'
 import { existsSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import fc from 'fast-check'
 import { test } from 'tap'
 import { sourceModule } from '../../support/source-module.ts'
+import {
+  anyText,
+  behavesAsInMemory,
+  errorOf,
+  failsWithoutPlace,
+  keepsOverLives,
+  put,
+  texts,
+  wrecks,
+} from '../../support/store-cases.ts'
 import { filesOf, keptAlive, storeDirectory } from '../../support/store-directory.ts'
-
-type Store = import('../../../packages/runtime/src/platform/store.ts').Store
-type StoreChange = import('../../../packages/runtime/src/platform/store.ts').StoreChange
-type StoreError = import('../../../packages/runtime/src/platform/store-error.ts').StoreError
 
 const { fileStore } = await sourceModule<
   typeof import('../../../packages/runtime/src/platform/level-store.ts')
 >('runtime', 'platform/level-store')
-const { memoryStore } = await sourceModule<
-  typeof import('../../../packages/runtime/src/platform/memory-store.ts')
->('runtime', 'platform/memory-store')
 const { encodeChecked, readChecked } = await sourceModule<
   typeof import('../../../packages/runtime/src/platform/checked-value.ts')
 >('runtime', 'platform/checked-value')
 const { decodeKey, encodeKey } = await sourceModule<
   typeof import('../../../packages/runtime/src/platform/store-key.ts')
 >('runtime', 'platform/store-key')
-
-/** Strings of any code units, mostly where the bytes of a key change their number. */
-const anyText = fc
-  .array(
-    fc.oneof(fc.constantFrom(0, 0x2f, 0x7f, 0x80, 0x7ff, 0x800, 0xd800, 0xdfff, 0xffff), fc.nat(0xffff)),
-    {
-      maxLength: 6,
-    },
-  )
-  .map((units) => String.fromCharCode(...units))
-
-function put(key: string, value: string): StoreChange {
-  return { type: 'put', key, value: new TextEncoder().encode(value) }
-}
-
-async function texts(store: Store): Promise<string> {
-  const found: string[] = []
-  for await (const { key, value } of store.range()) found.push(`${key}=${new TextDecoder().decode(value)}`)
-  return found.join(' ')
-}
-
-async function errorOf(promise: Promise<unknown>): Promise<StoreError> {
-  try {
-    await promise
-  } catch (error) {
-    return error as StoreError
-  }
-  throw new Error('It did not fail')
-}
 
 void test('keys as bytes have the order of strings and come back as they were', async (t) => {
   fc.assert(
@@ -81,59 +55,13 @@ void test('a checked value is good under its own key only, and only as a whole',
 
 void test('fileStore does what a store in memory does, for any batches and ranges', async (t) => {
   const store = await fileStore(storeDirectory(t))
-  const change = fc.record({
-    type: fc.constantFrom('put' as const, 'delete' as const),
-    key: anyText,
-    value: fc.uint8Array({ maxLength: 40 }),
-  })
-  const range = fc.record(
-    { from: anyText, to: anyText, limit: fc.nat(6), reverse: fc.boolean() },
-    { requiredKeys: [] },
-  )
-  const read = async (from: Store, bounds: object): Promise<string> => {
-    const found: string[] = []
-    for await (const { key, value } of from.range(bounds))
-      found.push(`${JSON.stringify(key)} ${value.join()}`)
-    return found.join('; ')
-  }
-  let round = 0
-  await fc.assert(
-    fc.asyncProperty(
-      fc.array(fc.array(change), { maxLength: 5 }),
-      fc.array(range),
-      async (batches, ranges) => {
-        const scope = store.scope(`round/${round++}`)
-        const model = memoryStore()
-        for (const batch of batches) await Promise.all([scope.write(batch), model.write(batch)])
-        for (const bounds of [{}, ...ranges]) {
-          if ((await read(scope, bounds)) !== (await read(model, bounds))) return false
-        }
-        return true
-      },
-    ),
-    { numRuns: 60 },
-  )
+  await behavesAsInMemory(store, 60)
   await store.close()
   t.pass('held for every case')
 })
 
 void test('fileStore keeps over close and open what was written, large values too', async (t) => {
-  const directory = join(storeDirectory(t), 'not', 'there', 'yet')
-  const large = new Uint8Array(300_000).map((_, i) => i * 31)
-  for (let life = 0; life < 3; life++) {
-    const store = await fileStore(directory)
-    const under = [
-      store.scope('small').write([put(`${life}`, 'v')]),
-      store.write([{ type: 'put', key: 'large', value: large }]),
-    ]
-    // Under way when it is closed: they end first.
-    await store.close()
-    await Promise.all(under)
-  }
-  const store = await fileStore(directory)
-  t.equal(await texts(store.scope('small')), '0=v 1=v 2=v')
-  t.same(Buffer.compare((await store.get('large')) ?? new Uint8Array(0), large), 0)
-  await store.close()
+  await keepsOverLives(t, join(storeDirectory(t), 'not', 'there', 'yet'), fileStore)
 })
 
 void test('fileStore gives values that share nothing with what comes later', async (t) => {
@@ -222,51 +150,16 @@ void test(
   },
 )
 
-for (const [how, wreck] of [
-  ['was deleted', async (directory: string) => rm(directory, { recursive: true })],
-  [
-    'was deleted and made again',
-    async (directory: string) => {
-      await rm(directory, { recursive: true })
-      await mkdir(directory)
-    },
-  ],
-  [
-    'was emptied',
-    async (directory: string) => {
-      for (const file of await filesOf(directory, '')) await rm(file)
-    },
-  ],
-  [
-    'was emptied but for its lock',
-    async (directory: string) => {
-      for (const file of await filesOf(directory, '')) if (basename(file) !== 'LOCK') await rm(file)
-    },
-  ],
-  [
-    'was replaced by another store',
-    async (directory: string) => {
-      await (await fileStore(`${directory}-other`)).close()
-      await rename(directory, `${directory}-moved`)
-      await rename(`${directory}-other`, directory)
-    },
-  ],
-] as const) {
+for (const [how, wreck] of wrecks) {
   void test(`fileStore whose directory ${how} fails, also when nobody writes`, async (t) => {
     const directory = storeDirectory(t)
     const store = await fileStore(directory, { placeCheckMs: 10 })
     await store.write([put('a', '1')])
-    await wreck(directory)
-    const failure = await keptAlive(store.failed)
-    t.match(failure, { code: 'RUNTIME_STORE_FAILED', details: { directory } })
-    t.match(failure.message, /has lost its directory/)
-    t.match(await errorOf(store.write([put('b', '1')])), { code: 'RUNTIME_STORE_FAILED', cause: failure })
-    t.match(await errorOf(fileStore(directory)), { details: { holder: 'this process' } }, 'close it first')
-    await store.close()
-    const again = await fileStore(directory)
-    t.equal(await texts(again), '', 'opened again it is an empty store')
-    await again.write([put('c', '1')])
-    await again.close()
+    await failsWithoutPlace(t, store, directory, fileStore, async () => {
+      await wreck(directory, fileStore, 'LOCK')
+      await keptAlive(store.failed)
+      t.match(await errorOf(fileStore(directory)), { details: { holder: 'this process' } }, 'close it first')
+    })
   })
 }
 

@@ -233,6 +233,8 @@ async function look(files: ReadonlyMap<string, Uint8Array>, keys: readonly strin
   return { told, found }
 }
 
+const fileOf = (files: ReadonlyMap<string, Uint8Array>, name: string): Uint8Array =>
+  files.get(name) as Uint8Array
 const put = (key: string, value: Uint8Array): StoreChange => ({ type: 'put', key, value })
 const noise = (length: number, by: number): Uint8Array =>
   new Uint8Array(length).map((_, i) => (i * 31 + by * 7 + 1) & 0xff)
@@ -287,7 +289,10 @@ void test('a segment store tells a write that was cut from a damaged one, at eve
   const after = await imageOf(history)
   const old = (await look(before, keys)).found as ReadonlyMap<string, string>
   const whole = (await look(after, keys)).found as ReadonlyMap<string, string>
-  const name = [...after].find(([file, bytes]) => Buffer.compare(bytes, before.get(file) ?? bytes) !== 0)?.[0]
+  const names = [...after.keys()].sort().reverse()
+  const name = names.find(
+    (file) => Buffer.compare(fileOf(after, file), before.get(file) ?? fileOf(after, file)) !== 0,
+  )
   if (name === undefined) throw new Error('the last record is nowhere')
   const from = before.get(name) as Uint8Array
   const to = after.get(name) as Uint8Array

@@ -1,16 +1,24 @@
 /** The store for logs on a real directory: what outlasts it, who may open it, its upkeep, and how it fails. */
-import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { existsSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import fc from 'fast-check'
 import tap, { test } from 'tap'
 import { drawFrom, MemoryDisk } from '../../support/memory-disk.ts'
 import { sourceModule } from '../../support/source-module.ts'
-import { filesOf, flipInFiles, keptAlive, storeDirectory } from '../../support/store-directory.ts'
+import {
+  behavesAsInMemory,
+  errorOf,
+  failsWithoutPlace,
+  keepsOverLives,
+  put,
+  texts,
+  wrecks,
+} from '../../support/store-cases.ts'
+import { filesOf, flipInFiles, storeDirectory } from '../../support/store-directory.ts'
 
 type Store = import('../../../packages/runtime/src/platform/store.ts').Store
 type StoreChange = import('../../../packages/runtime/src/platform/store.ts').StoreChange
-type StoreError = import('../../../packages/runtime/src/platform/store-error.ts').StoreError
+type Logger = import('../../../packages/runtime/src/platform/log.ts').Logger
 type SegmentDisk = import('../../../packages/runtime/src/platform/segment-disk.ts').SegmentDisk
 
 const { openSegmentStore, segmentStore } = await sourceModule<
@@ -41,6 +49,11 @@ const { nodePlatform } = await sourceModule<
   typeof import('../../../packages/runtime/src/platform/node-platform.ts')
 >('runtime', 'platform/node-platform')
 
+const { keepingLogger } = await sourceModule<typeof import('../../../packages/runtime/src/platform/log.ts')>(
+  'runtime',
+  'platform/log',
+)
+
 // On a busy machine.
 tap.setTimeout(120_000)
 
@@ -49,74 +62,17 @@ function open(directory: string, segmentBytes = 16_384, disk: SegmentDisk = node
   return openSegmentStore(directory, { segmentBytes, placeCheckMs: 10 }, disk)
 }
 
-function put(key: string, value: string | Uint8Array): StoreChange {
-  return { type: 'put', key, value: typeof value === 'string' ? new TextEncoder().encode(value) : value }
-}
-
-async function texts(store: Store, range = {}): Promise<string> {
-  const found: string[] = []
-  for await (const { key, value } of store.range(range))
-    found.push(`${key}=${new TextDecoder().decode(value)}`)
-  return found.join(' ')
-}
-
-async function errorOf(promise: Promise<unknown>): Promise<StoreError> {
-  try {
-    await promise
-  } catch (error) {
-    return error as StoreError
-  }
-  throw new Error('It did not fail')
-}
-
 /** A store on a disk in memory, whose steps the test sees. */
-async function inMemory(disk: MemoryDisk, segmentBytes = 16_384): Promise<Store> {
+async function inMemory(disk: SegmentDisk, segmentBytes = 16_384, log?: Logger): Promise<Store> {
   const salt = (): Uint8Array => new Uint8Array(8)
   const opened = await openSegments(disk, '/data', segmentBytes, salt)
   const place = { directory: '/data', stopWatching: () => undefined, release: () => undefined }
-  return new StoreView(new SegmentEngine(disk, place, () => Promise.resolve(), opened, segmentBytes))
+  return new StoreView(new SegmentEngine(disk, place, () => Promise.resolve(), opened, segmentBytes, log))
 }
-
-const anyText = fc
-  .array(fc.oneof(fc.constantFrom(0, 0x2f, 0x7f, 0x80, 0x7ff, 0xd800, 0xffff), fc.nat(0xffff)), {
-    maxLength: 4,
-  })
-  .map((units) => String.fromCharCode(...units))
 
 void test('segmentStore does what a store in memory does, for any batches and ranges', async (t) => {
   const store = await inMemory(new MemoryDisk(drawFrom(1)))
-  const change = fc.record({
-    type: fc.constantFrom('put' as const, 'delete' as const),
-    key: anyText,
-    value: fc.uint8Array({ maxLength: 40 }),
-  })
-  const range = fc.record(
-    { from: anyText, to: anyText, limit: fc.nat(6), reverse: fc.boolean() },
-    { requiredKeys: [] },
-  )
-  const read = async (from: Store, bounds: object): Promise<string> => {
-    const found: string[] = []
-    for await (const { key, value } of from.range(bounds))
-      found.push(`${JSON.stringify(key)} ${value.join()}`)
-    return found.join('; ')
-  }
-  let round = 0
-  await fc.assert(
-    fc.asyncProperty(
-      fc.array(fc.array(change), { maxLength: 5 }),
-      fc.array(range),
-      async (batches, ranges) => {
-        const scope = store.scope(`round/${round++}`)
-        const model = memoryStore()
-        for (const batch of batches) await Promise.all([scope.write(batch), model.write(batch)])
-        for (const bounds of [{}, ...ranges]) {
-          if ((await read(scope, bounds)) !== (await read(model, bounds))) return false
-        }
-        return true
-      },
-    ),
-    { numRuns: 100 },
-  )
+  await behavesAsInMemory(store, 100)
   t.pass('held for every case')
 })
 
@@ -163,27 +119,7 @@ void test('segmentStore after 10,000 random changes holds what a store in memory
 })
 
 void test('segmentStore keeps over close and open what was written, batches larger than a segment too', async (t) => {
-  const directory = join(storeDirectory(t), 'not', 'there', 'yet')
-  const large = new Uint8Array(300_000).map((_, i) => i * 31)
-  for (let life = 0; life < 3; life++) {
-    const store = await open(directory)
-    const under = [
-      store.scope('small').write([put(`${life}`, 'v')]),
-      store.write([put('large', large)]),
-      store.write([put('empty', '')]),
-    ]
-    // Under way when it is closed: they end first.
-    await store.close()
-    await Promise.all(under)
-  }
-  const store = await open(directory)
-  t.equal(await texts(store.scope('small')), '0=v 1=v 2=v')
-  t.same(Buffer.compare((await store.get('large')) ?? new Uint8Array(0), large), 0)
-  t.equal((await store.get('empty'))?.length, 0)
-  const walked: string[] = []
-  for await (const { key, value } of store.range()) walked.push(`${key} ${value.length}`)
-  t.same(walked, ['empty 0', 'large 300000', 'small/0 1', 'small/1 1', 'small/2 1'])
-  await store.close()
+  await keepsOverLives(t, join(storeDirectory(t), 'not', 'there', 'yet'), open)
 })
 
 void test('segmentStore deletes segments in which nothing is alive, and carries on what is', async (t) => {
@@ -252,6 +188,81 @@ void test('segmentStore carries a damaged value on as a damaged one', async (t) 
   await t.rejects(third.get('cold'), { code: 'RUNTIME_STORE_CORRUPT' })
   await third.write([put('cold', 'new')])
   t.same(await third.get('cold'), new TextEncoder().encode('new'))
+})
+
+/** The first segment of `disk` can be opened; `refuse` says what else is refused. */
+function troubled(disk: MemoryDisk, refuse: { read: boolean; remove: boolean }): SegmentDisk {
+  const isFirst = (path: string): boolean => basename(path) === '00000001.seg'
+  const broken = (code: string): Error => Object.assign(new Error(`${code}: on purpose`), { code })
+  const { names, contentOf, make, rename, syncNames } = disk
+  return {
+    names,
+    contentOf,
+    make,
+    rename,
+    syncNames,
+    open: async (path) => {
+      const file = await disk.open(path)
+      const { read, ...rest } = file
+      return {
+        ...rest,
+        read: (target, at) =>
+          refuse.read && isFirst(path) ? Promise.reject(broken('EIO')) : read(target, at),
+      }
+    },
+    remove: (path) => (refuse.remove && isFirst(path) ? Promise.reject(broken('EACCES')) : disk.remove(path)),
+  }
+}
+
+/** What was warned of, as fields and text. */
+function warnings(): { readonly log: Logger; readonly told: (readonly [object, string])[] } {
+  const told: (readonly [object, string])[] = []
+  const log = keepingLogger((level, fields, message) => void told.push([{ level, ...fields }, message]))
+  return { log, told }
+}
+
+void test('segmentStore whose oldest segment cannot be read warns once, grows, and mends when its keys are gone', async (t) => {
+  const made = new MemoryDisk(drawFrom(3))
+  const first = await inMemory(made)
+  await first.write([put('cold', 'kept for ever')])
+  await first.close()
+  const disk = new MemoryDisk(drawFrom(3), made.files())
+  const { log, told } = warnings()
+  const store = await inMemory(troubled(disk, { read: true, remove: false }), 16_384, log)
+  const fill = async (): Promise<void> => {
+    for (let i = 0; i < 300; i++) await store.write([put('hot', new Uint8Array(1_000).fill(i))])
+  }
+  await fill()
+  t.match(told, [
+    [
+      { level: 'warn', directory: '/data', file: '00000001.seg', key: 'cold', errorName: 'EIO' },
+      /^the store in "\/data" cannot read "cold" from "00000001\.seg" .* the store grows; look at the disk; write or delete/,
+    ],
+  ])
+  const grown = disk.files().size
+  t.ok(grown > 18, `${grown} files: nothing behind it is let go`)
+  await t.rejects(store.get('cold'), { code: 'RUNTIME_STORE_FAILED', details: { errorName: 'EIO' } })
+  await store.write([put('cold', 'written anew')])
+  await fill()
+  t.ok(disk.files().size <= 6, `${disk.files().size} files are left`)
+  t.equal(told.length, 1, 'told once')
+  t.same(await store.get('cold'), new TextEncoder().encode('written anew'))
+  await store.close()
+})
+
+void test('segmentStore that may not delete a segment warns of it, and goes on', async (t) => {
+  const disk = new MemoryDisk(drawFrom(3))
+  const { log, told } = warnings()
+  const store = await inMemory(troubled(disk, { read: false, remove: true }), 16_384, log)
+  for (let i = 0; i < 300; i++) await store.write([put('hot', new Uint8Array(1_000).fill(i))])
+  t.match(told, [
+    [
+      { level: 'warn', directory: '/data', file: '00000001.seg', errorName: 'EACCES' },
+      /^the store in "\/data" cannot delete "00000001\.seg"/,
+    ],
+  ])
+  t.ok(disk.files().size <= 7, `${disk.files().size} files are left`)
+  await store.close()
 })
 
 void test('segmentStore opens a directory once at a time, and frees it when it is closed', async (t) => {
@@ -406,45 +417,13 @@ void test('segmentStore write fails: who is under way hears why, those behind ar
   await store.close()
 })
 
-for (const [how, wreck] of [
-  ['was deleted', async (directory: string) => rm(directory, { recursive: true })],
-  [
-    'was deleted and made again',
-    async (directory: string) => {
-      await rm(directory, { recursive: true })
-      await mkdir(directory)
-    },
-  ],
-  [
-    'was emptied but for its lock',
-    async (directory: string) => {
-      for (const name of await readdir(directory)) if (name !== 'lock') await rm(join(directory, name))
-    },
-  ],
-  [
-    'was replaced by another store',
-    async (directory: string) => {
-      await (await open(`${directory}-other`)).close()
-      await rename(directory, `${directory}-moved`)
-      await rename(`${directory}-other`, directory)
-    },
-  ],
-] as const) {
+for (const [how, wreck] of wrecks) {
   void test(`segmentStore whose directory ${how} fails, also when nobody writes`, async (t) => {
     const directory = storeDirectory(t)
     const store = await open(directory)
     await store.write([put('a', '1')])
     // From then on nothing is done in it by itself.
     while (!(await readdir(directory)).includes('00000002.seg')) await store.get('a')
-    await wreck(directory)
-    const failure = await keptAlive(store.failed)
-    t.match(failure, { code: 'RUNTIME_STORE_FAILED', details: { directory } })
-    t.match(failure.message, /has lost its directory/)
-    t.match(await errorOf(store.write([put('b', '1')])), { code: 'RUNTIME_STORE_FAILED', cause: failure })
-    await store.close()
-    const again = await open(directory)
-    t.equal(await texts(again), '', 'opened again it is an empty store')
-    await again.write([put('c', '1')])
-    await again.close()
+    await failsWithoutPlace(t, store, directory, open, () => wreck(directory, open, 'lock'))
   })
 }

@@ -50,21 +50,22 @@ const logLevels: readonly string[] = [
  * @throws {RangeError} if UNDERSTUDY_LOG is set and names no level
  */
 export function nodePlatform(options: NodePlatformOptions = {}): Platform {
+  const log = options.log ?? pinoLogger({ level: levelFromEnvironment(process.env['UNDERSTUDY_LOG']) })
   return {
     clock: nodeClock,
     random: seededRandom(options.seed ?? randomBytes(16).toString('hex')),
     secureBytes: (count) => randomFillSync(new Uint8Array(count)),
     scheduler: { makeRunQueue: fifoRunQueue, afterTurn, afterLoop },
-    openStore: options.openStore ?? openNodeStore,
+    openStore: options.openStore ?? ((directory, shape) => openNodeStore(directory, shape, log)),
     files: nodeFiles(),
     dns: nodeDns(),
-    log: options.log ?? pinoLogger({ level: levelFromEnvironment(process.env['UNDERSTUDY_LOG']) }),
+    log,
     host: nodeHost(options.name ?? hostname()),
   }
 }
 
-function openNodeStore(directory: string, shape: StoreShape = 'table'): Promise<Store> {
-  return shape === 'log' ? segmentStore(directory) : fileStore(directory)
+function openNodeStore(directory: string, shape: StoreShape | undefined, log: Logger): Promise<Store> {
+  return shape === 'log' ? segmentStore(directory, { log }) : fileStore(directory)
 }
 
 const nodeClock: Clock = Object.freeze({

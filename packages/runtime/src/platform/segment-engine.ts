@@ -6,16 +6,19 @@
  * As with LevelEngine, the first one after a pause leaves when the loop comes by, one that has waited leaves at once.
  */
 import { diskError } from './disk-error.ts'
+import { silentLogger, type Logger } from './log.ts'
 import type { SegmentDisk } from './segment-disk.ts'
 import type { Segment } from './segment-file.ts'
 import { SegmentGroup } from './segment-group.ts'
 import type { SegmentIndex } from './segment-index.ts'
 import type { OpenedSegments } from './segment-opening.ts'
 import { SegmentPages } from './segment-pages.ts'
-import { recordHeaderBytes, sectorBytes } from './segment-record.ts'
-import { readEntry, SegmentUpkeep, type Carried } from './segment-upkeep.ts'
+import { changeHeaderBytes, recordHeaderBytes, sectorBytes } from './segment-record.ts'
+import { SegmentUpkeep, type Carried } from './segment-upkeep.ts'
+import { readEntry } from './segment-values.ts'
 import { checkChanges } from './store-argument.ts'
 import { StoreError } from './store-error.ts'
+import { keyBytesMax } from './store-key.ts'
 import type { StorePlace } from './store-place.ts'
 import type { PageBounds, RecordPages, StoreEngine } from './store-view.ts'
 import type { StoreChange } from './store.ts'
@@ -25,6 +28,8 @@ export type SegmentPlace = Pick<StorePlace, 'directory' | 'stopWatching' | 'rele
 
 /** Larger groups go in parts, so that who came first does not wait for all; and a segment holds some. */
 const groupBytesMax = 1_048_576
+/** More would make a segment that Node cannot read at once (2 GiB), and so a store that cannot be opened. */
+const batchBytesMax = 1_073_741_824
 
 interface Carrying {
   readonly carried: readonly Carried[]
@@ -58,13 +63,17 @@ export class SegmentEngine implements StoreEngine {
   #tellFailed: (error: StoreError) => void = () => undefined
   #closing: Promise<void> | undefined
 
-  /** @param unlock lets others open it */
+  /**
+   * @param unlock lets others open it
+   * @param log told of what no call meets
+   */
   constructor(
     disk: SegmentDisk,
     place: SegmentPlace,
     unlock: () => Promise<void>,
     opened: OpenedSegments,
     segmentBytes: number,
+    log: Logger = silentLogger,
   ) {
     this.#place = place
     this.#unlock = unlock
@@ -82,6 +91,7 @@ export class SegmentEngine implements StoreEngine {
       index: this.#index,
       segments: this.#segments,
       carry: (carried: readonly Carried[]) => this.#carry(carried),
+      log,
     }
     this.#upkeep = new SegmentUpkeep(disk, host, segmentBytes, opened.segments[opened.current + 1])
     this.failed = new Promise((resolve) => {
@@ -97,6 +107,7 @@ export class SegmentEngine implements StoreEngine {
   write(prefix: string, batch: readonly StoreChange[]): Promise<void> {
     if (this.#failure !== undefined) return Promise.reject(this.#refusal(this.#failure))
     checkChanges(batch)
+    checkSize(prefix, batch)
     if (batch.length === 0) return (this.#groups.at(-1) ?? this.#underWay)?.done ?? Promise.resolve()
     const group = this.#openGroup()
     try {
@@ -235,7 +246,7 @@ export class SegmentEngine implements StoreEngine {
     } catch (error) {
       return this.#sent(group, current, length, error)
     }
-    current.write(record, length, at, (error) => this.#sent(group, current, length, error))
+    current.writeRecord(record, length, at, (error) => this.#sent(group, current, length, error))
   }
 
   #sent(group: SegmentGroup, current: Segment, length: number, error: unknown): void {
@@ -247,9 +258,10 @@ export class SegmentEngine implements StoreEngine {
     current.end += length
     this.#next += 1
     this.#newestTold = this.#newestSaid
+    group.end()
     group.resolve()
     if (group !== this.#carryGroup && this.#spareGroups.length < 2) this.#spareGroups.push(group)
-    this.#upkeep.written(this.#oldestSaid)
+    this.#upkeep.written(this.#oldestSaid, group === this.#carryGroup ? 0 : length)
     this.#leave()
   }
 
@@ -331,4 +343,17 @@ export class SegmentEngine implements StoreEngine {
   #name(): string {
     return `the store in "${this.directory}"`
   }
+}
+
+/** @throws {RangeError} if the batch is larger than a segment may be */
+function checkSize(prefix: string, batch: readonly StoreChange[]): void {
+  let bytes = 0
+  for (const change of batch) {
+    bytes += changeHeaderBytes + keyBytesMax(prefix) + keyBytesMax(change.key)
+    if (change.type === 'put') bytes += change.value.byteLength
+  }
+  if (bytes <= batchBytesMax) return
+  throw new RangeError(
+    `Cannot write to the store: a batch may have ${batchBytesMax} bytes, got up to ${bytes}; write it in parts`,
+  )
 }

@@ -10,7 +10,7 @@
 import { join } from 'node:path'
 import { crc32c } from './crc32c.ts'
 import type { SegmentFile } from './segment-disk.ts'
-import { recordHeaderBytes, sectorBytes } from './segment-record.ts'
+import { isHeaderLast, recordHeaderBytes, sectorBytes } from './segment-record.ts'
 import { StoreError } from './store-error.ts'
 import type { StoreFormat } from './store-format.ts'
 import type { StoreShape } from './store.ts'
@@ -116,6 +116,21 @@ export class Segment {
     return this.#file.write
   }
 
+  /** Calls `done` when the sealed record at the start of `record`, of `length` bytes, is durable at `at`. */
+  writeRecord(
+    record: Uint8Array,
+    length: number,
+    at: number,
+    done: (error: Error | undefined) => void,
+  ): void {
+    if (!isHeaderLast(record)) return this.#file.write(record, length, at, done)
+    const first = sectorBytes - (at % sectorBytes)
+    this.#file.write(record.subarray(first), length - first, at + first, (error) => {
+      if (error === undefined) this.#file.write(record, first, at, done)
+      else done(error)
+    })
+  }
+
   async read(target: Uint8Array, at: number): Promise<void> {
     this.hold()
     try {
@@ -147,14 +162,19 @@ export class Segment {
 
   async release(): Promise<void> {
     this.#readers--
-    if (this.#isDropped && this.#readers === 0) await this.#file.close()
+    if (this.#isDropped && this.#readers === 0) await this.#close()
   }
 
   /** Closes the file when nobody reads it any more. */
   async drop(): Promise<void> {
     if (this.#isDropped) return
     this.#isDropped = true
-    if (this.#readers === 0) await this.#file.close()
+    if (this.#readers === 0) await this.#close()
+  }
+
+  async #close(): Promise<void> {
+    // What was acknowledged is durable already: nothing is lost with a close that fails, and nobody is to be kept waiting.
+    await this.#file.close().catch(() => undefined)
   }
 }
 

@@ -37,12 +37,16 @@ export class SegmentGroup {
     this.#crcs.length = 0
     this.#valuesEnd = recordHeaderBytes
     this.#changesEnd = 0
-    if (this.#values.length > keptBytesMax) this.#values = new Uint8Array(65_536)
-    if (this.#changes.length > keptBytesMax) this.#changes = new Uint8Array(4_096)
     this.done = new Promise((resolve, reject) => {
       this.resolve = resolve
       this.reject = reject
     })
+  }
+
+  /** Its record is written: gives back the memory of a large one, which the next one may not need for long. */
+  end(): void {
+    if (this.#values.length > keptBytesMax) this.#values = new Uint8Array(65_536)
+    if (this.#changes.length > keptBytesMax) this.#changes = new Uint8Array(4_096)
   }
 
   get bytes(): number {

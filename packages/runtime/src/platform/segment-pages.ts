@@ -1,13 +1,11 @@
 /** A walk over a segment store: the keys of one moment, their values read from the files a page at a time. */
 import type { Segment } from './segment-file.ts'
-import { lostLength, type IndexEntry, type TakenIndex } from './segment-index.ts'
-import { isValue } from './segment-upkeep.ts'
+import type { IndexEntry, TakenIndex } from './segment-index.ts'
+import { readNeighbours } from './segment-values.ts'
 import type { StoreError } from './store-error.ts'
 import type { PageBounds, RecordPages, StoreRecord } from './store-view.ts'
 
 const pageBytes = 262_144
-/** Values with no more between them are read together. */
-const gapBytesMax = 4_096
 
 /** How reading is told to have gone wrong. */
 export interface PageErrors {
@@ -44,9 +42,16 @@ export class SegmentPages implements RecordPages {
     }
     const records: StoreRecord[] = []
     for (let i = 0; i < entries.length;) {
-      const count = neighbours(entries, i)
-      await this.#read(entries.slice(i, i + count), records)
-      i += count
+      let values: readonly (Uint8Array | undefined)[]
+      try {
+        values = await readNeighbours(entries, i)
+      } catch (error) {
+        throw this.#errors.readError(this.#what, error)
+      }
+      for (const value of values) {
+        const { key } = entries[i++] as IndexEntry
+        records.push({ key, value: value ?? this.#errors.corruptError(key) })
+      }
     }
     return records
   }
@@ -56,37 +61,4 @@ export class SegmentPages implements RecordPages {
     this.#isClosed = true
     for (const segment of this.#segments) await segment.release()
   }
-
-  /** Entries that stand one behind the other in one segment, or a single one. */
-  async #read(entries: readonly IndexEntry[], records: StoreRecord[]): Promise<void> {
-    const first = entries[0] as IndexEntry
-    const last = entries.at(-1) as IndexEntry
-    const bytes = new Uint8Array(Math.max(last.at + last.length - first.at, 0))
-    try {
-      if (first.length !== lostLength) await first.segment.read(bytes, first.at)
-    } catch (error) {
-      throw this.#errors.readError(this.#what, error)
-    }
-    for (const entry of entries) {
-      const { key, at, length } = entry
-      // Bytes of their own: whoever keeps one does not keep all.
-      const value =
-        entries.length === 1 ? bytes : bytes.slice(at - first.at, at - first.at + Math.max(length, 0))
-      const isGood = length !== lostLength && isValue(entry, value)
-      records.push({ key, value: isGood ? value : this.#errors.corruptError(key) })
-    }
-  }
-}
-
-/** How many entries from `from` on can be read at once. */
-function neighbours(entries: readonly IndexEntry[], from: number): number {
-  let before = entries[from] as IndexEntry
-  let count = 1
-  for (; from + count < entries.length && before.length !== lostLength; count++) {
-    const entry = entries[from + count] as IndexEntry
-    const gap = entry.at - (before.at + before.length)
-    if (entry.segment !== before.segment || entry.length === lostLength || gap < 0 || gap > gapBytesMax) break
-    before = entry
-  }
-  return count
 }

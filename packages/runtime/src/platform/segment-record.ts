@@ -3,13 +3,16 @@
  *
  *     header (64) | values, one behind the other | changes | zeros up to a multiple of 64
  *     header: magic 4, CRC of the header 4, number 8, bytes of values and changes 4, bytes of changes 4, CRC of the changes 4,
- *             oldest segment 4, newest segment 4, runs of zeros 3 x (first 4, count 4), 0 4; all little end first
+ *             oldest segment 4, newest segment 4, runs of zeros 3 x (first 4, count 4), 1 where the header was written last 4;
+ *             all little end first
  *     change: kind 1 (put, delete, lost), bytes of the key 4, bytes of the value 4, CRC of key and value 4, key
  *
  * A record goes where zeros are. A machine that stops half way leaves some of its sectors (512 bytes) as they were, and which
  * ones is not given. So a record with a sector of zeros that was not written as zeros is one whose write has not ended: nobody
  * was told that it is durable. A record that is wrong elsewhere was damaged later. Sectors that are zeros by what is written
- * tell nothing; the runs name them. Records begin at multiples of 64, so that a header never lies in two sectors.
+ * tell nothing; the runs name them. Where there are more runs, or a sector that one flipped bit would make one of zeros, the
+ * sector of the header is written when all others are durable: then the header alone says that the write has ended. Records
+ * begin at multiples of 64, so that a header never lies in two sectors.
  *
  * After Alagappan et al., Protocol-Aware Recovery for Consensus-Based Storage (FAST 2018), section 3.3.
  */
@@ -24,6 +27,8 @@ export const changeKinds = Object.freeze({ put: 1, delete: 2, lost: 3 })
 
 const magic = 0xb7e15163
 const runsMax = 3
+/** Where a header says that it was written last. */
+const lastAt = 60
 /** A header has more bits than these; so much damage to zeros is not taken for one. */
 const strayBitsMax = 8
 
@@ -135,8 +140,14 @@ export function readChanges(
   return changes
 }
 
+/** Whether the sealed record at the start of `record` is to be durable before its first sector, with the header, is written. */
+export function isHeaderLast(record: Uint8Array): boolean {
+  return record[lastAt] !== 0
+}
+
 /** Whether a sector of the record at `at` was never written. Then nobody was told that the record is durable. */
 export function isHalfWritten(file: Uint8Array, at: number, header: FoundHeader): boolean {
+  if (isHeaderLast(file.subarray(at))) return false
   const end = at + recordBytes(header)
   const view = new DataView(file.buffer, file.byteOffset + at, recordHeaderBytes)
   let index = 0
@@ -169,26 +180,27 @@ export function endOfWritten(file: Uint8Array, at: number): number {
 
 // ---- Zeros -----------------------------------------------------------------------------------------------------
 
-/** Names the sectors that tell nothing. The last run goes on to the end where there are more. */
+/** Names the sectors that tell nothing; or says that they do not matter, for the header is written last. */
 function writeRuns(view: DataView, record: Uint8Array, at: number, length: number): void {
   let runs = 0
   let index = 0
   let isWithin = false
   for (let from = 0; from < length; index++) {
     const to = Math.min(length, from + sectorBytes - ((at + from) % sectorBytes))
-    if (hasTwo(record, from, to)) {
+    const bits = bitsUpTo2(record, from, to)
+    if (bits === 2) {
       isWithin = false
+    } else if (bits === 1 || (!isWithin && runs === runsMax)) {
+      view.setUint32(lastAt, 1, true)
+      return
     } else if (isWithin) {
       const countAt = 40 + 8 * (runs - 1)
       view.setUint32(countAt, view.getUint32(countAt, true) + 1, true)
-    } else if (runs < runsMax) {
+    } else {
       view.setUint32(36 + 8 * runs, index, true)
       view.setUint32(40 + 8 * runs, 1, true)
       runs++
       isWithin = true
-    } else {
-      view.setUint32(40 + 8 * (runs - 1), 0xffff_ffff, true)
-      return
     }
     from = to
   }
@@ -202,14 +214,14 @@ function isZeroRun(view: DataView, index: number): boolean {
   return false
 }
 
-/** Two bits that are set: a flipped one does not make it zeros. */
-function hasTwo(bytes: Uint8Array, from: number, to: number): boolean {
+/** How many bits are set, up to 2: with so many, a flipped one does not make it zeros. */
+function bitsUpTo2(bytes: Uint8Array, from: number, to: number): number {
   let count = 0
   for (let i = from; i < to; i++) {
     const byte = bytes[i] as number
-    if (byte !== 0 && (++count === 2 || (byte & (byte - 1)) !== 0)) return true
+    if (byte !== 0 && (++count === 2 || (byte & (byte - 1)) !== 0)) return 2
   }
-  return false
+  return count
 }
 
 function isZero(bytes: Uint8Array, from: number, to: number): boolean {

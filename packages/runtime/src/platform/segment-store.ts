@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { diskError } from './disk-error.ts'
 import { lockDirectory } from './level-store.ts'
+import type { Logger } from './log.ts'
 import { nodeSegmentDisk, type SegmentDisk } from './segment-disk.ts'
 import { SegmentEngine } from './segment-engine.ts'
 import { lockName, markName, refuseOtherShape, saltBytes } from './segment-file.ts'
@@ -16,7 +17,7 @@ import type { Store } from './store.ts'
 export interface SegmentStoreOptions {
   /**
    * How much a segment holds, in bytes, 1 MiB to 1 GiB. Two of them are there at least; more makes them fewer. A batch that
-   * does not fit has one of its own. @default 8_388_608 (8 MiB)
+   * does not fit has one of its own; one of more than 1 GiB is a `RangeError`. @default 8_388_608 (8 MiB)
    */
   readonly segmentBytes?: number | undefined
   /**
@@ -24,6 +25,11 @@ export interface SegmentStoreOptions {
    * acknowledged in between can be lost with it. @default 1_000
    */
   readonly placeCheckMs?: number | undefined
+  /**
+   * Where the store warns of what no call meets, once a segment: one that cannot be read to be emptied, or not be deleted, so
+   * that the store grows. `nodePlatform` gives its own. @default nothing is logged
+   */
+  readonly log?: Logger | undefined
 }
 
 /** What `SegmentStoreOptions` are when left out. */
@@ -58,13 +64,13 @@ export async function segmentStore(directory: string, options: SegmentStoreOptio
     1_073_741_824,
   )
   const placeCheckMs = optionWithin('placeCheckMs', options.placeCheckMs ?? defaults.placeCheckMs, 10, 60_000)
-  return openSegmentStore(directory, { segmentBytes, placeCheckMs }, nodeSegmentDisk)
+  return openSegmentStore(directory, { segmentBytes, placeCheckMs, log: options.log }, nodeSegmentDisk)
 }
 
 /** `segmentStore` on a disk and with segments of one's own, down to 4 KiB. For the tests of what a disk does. */
 export async function openSegmentStore(
   directory: string,
-  { segmentBytes, placeCheckMs }: Required<SegmentStoreOptions>,
+  { segmentBytes, placeCheckMs, log }: SegmentStoreOptions,
   disk: SegmentDisk,
 ): Promise<Store> {
   const bytes = segmentBytes ?? segmentStoreDefaults.segmentBytes
@@ -74,7 +80,7 @@ export async function openSegmentStore(
     refuseOtherShape(place.directory, await disk.names(place.directory), 'log')
     unlock = await lockDirectory(join(place.directory, lockName), place.directory)
     const opened = await openSegments(disk, place.directory, bytes, drawSalt)
-    const engine = new SegmentEngine(disk, place, unlock, opened, bytes)
+    const engine = new SegmentEngine(disk, place, unlock, opened, bytes, log)
     const everyMs = placeCheckMs ?? segmentStoreDefaults.placeCheckMs
     await place.watch(everyMs, (error) => engine.fail(error), join(lockName, 'LOCK'), markName)
     return new StoreView(engine)

@@ -6,15 +6,19 @@
  * written costs at most one that is carried, and the files take at most twice what is alive and three segments.
  */
 import { join } from 'node:path'
-import { crc32c } from './crc32c.ts'
+import { errorNameOf } from './disk-error.ts'
+import type { Logger } from './log.ts'
 import type { SegmentDisk } from './segment-disk.ts'
 import { SegmentMaking } from './segment-opening.ts'
 import { segmentName, type Segment } from './segment-file.ts'
-import { lostLength, type IndexEntry, type SegmentIndex } from './segment-index.ts'
-import { encodeKey } from './store-key.ts'
+import type { IndexEntry, SegmentIndex } from './segment-index.ts'
+import { readEntry, readNeighbours } from './segment-values.ts'
 
-/** So many bytes are carried by one write, so that those who write wait little for it. */
-const carriedBytesMax = 65_536
+/**
+ * So many bytes are carried by one write, so that those who write wait little for it; or as many as they have written since
+ * the one before, up to half a segment: else files would grow faster than they are emptied.
+ */
+const carriedBytesLeast = 65_536
 
 /** A key and its value, on their way from the oldest segment to the newest; `undefined` when it is not what was written. */
 export interface Carried {
@@ -31,6 +35,8 @@ export interface UpkeepHost {
   readonly segments: Segment[]
   /** Writes what of it is still so when its turn comes. Resolves when it is durable; rejects when the store has failed. */
   readonly carry: (carried: readonly Carried[]) => Promise<void>
+  /** Told what no call meets and only makes the store grow, once a segment. */
+  readonly log: Logger
 }
 
 export class SegmentUpkeep {
@@ -48,8 +54,11 @@ export class SegmentUpkeep {
   readonly #old: Segment[] = []
   #cleaning: Promise<void> | undefined
   #removing: Promise<void> = Promise.resolve()
-  #isCleaningOff = false
+  /** What is alive in it could not be read: it stays until nothing is, and those behind it with it. */
+  #unreadable: Segment | undefined
   #isEnding = false
+  /** Bytes that others have written since something was carried. */
+  #sinceCarried = 0
 
   constructor(disk: SegmentDisk, host: UpkeepHost, segmentBytes: number, spare: Segment | undefined) {
     this.#disk = disk
@@ -58,17 +67,18 @@ export class SegmentUpkeep {
     this.spare = spare
   }
 
-  /** A record is durable that says that segments before `oldest` are not needed. */
-  written(oldest: number): void {
+  /** A record of so many bytes, not of what is carried, is durable that says that segments before `oldest` are not needed. */
+  written(oldest: number, bytes: number): void {
+    this.#sinceCarried += bytes
     while (this.#old[0] !== undefined && this.#old[0].number < oldest) {
       const segment = this.#old.shift() as Segment
       this.#removing = this.#removing.then(() => this.#remove(segment))
     }
     this.#makeAhead()
-    if (this.#cleaning === undefined && !this.#isCleaningOff) this.#dropEmpty()
-    if (this.#isWasteful() && this.#cleaning === undefined && !this.#isCleaningOff && !this.#isEnding) {
-      this.#cleaning = this.#clean().finally(() => (this.#cleaning = undefined))
-    }
+    if (this.#cleaning !== undefined) return
+    this.#dropEmpty()
+    if (this.#isEnding || this.#host.segments[0] === this.#unreadable || !this.#isWasteful()) return
+    this.#cleaning = this.#clean().finally(() => (this.#cleaning = undefined))
   }
 
   /** Makes the next segment now, with room for `bytes` unless one is on its way already. Rejects as the disk does. */
@@ -167,41 +177,79 @@ export class SegmentUpkeep {
     const oldest = segments[0] as Segment
     const entries: IndexEntry[] = []
     for (const entry of index) if (entry.segment === oldest) entries.push(entry)
+    // As they stand in the file: so most are read together.
+    entries.sort((a, b) => a.at - b.at)
     try {
       for (let i = 0; i < entries.length && !this.#isEnding;) {
-        const carried: Carried[] = []
-        for (let bytes = 0; bytes < carriedBytesMax && i < entries.length; i++) {
+        const part: IndexEntry[] = []
+        const bytesMax = Math.max(carriedBytesLeast, Math.min(this.#sinceCarried, this.#segmentBytes / 2))
+        this.#sinceCarried = 0
+        for (let bytes = 0; bytes < bytesMax && i < entries.length; i++) {
           const entry = entries[i] as IndexEntry
           if (index.get(entry.key) !== entry) continue
-          carried.push({ entry, value: await readEntry(entry) })
+          part.push(entry)
           bytes += 64 + Math.max(entry.length, 0)
         }
+        const carried = await this.#read(part)
+        if (carried === undefined) return
         if (carried.length > 0) await this.#host.carry(carried)
       }
       this.#dropEmpty()
     } catch {
-      // It cannot be read, or the store has failed: it stays where it is, and the store grows.
-      this.#isCleaningOff = true
+      // The store has failed, which it tells itself: nothing is written any more, and nothing cleaned.
     }
+  }
+
+  /** `undefined` when one of them cannot be read, which is told. */
+  async #read(part: readonly IndexEntry[]): Promise<readonly Carried[] | undefined> {
+    const carried: Carried[] = []
+    while (carried.length < part.length) {
+      const from = carried.length
+      let values: readonly (Uint8Array | undefined)[]
+      try {
+        // When they cannot be read together, one by one tells which.
+        values = await readNeighbours(part, from).catch(async () => [
+          await readEntry(part[from] as IndexEntry),
+        ])
+      } catch (error) {
+        this.#tellUnreadable(part[from] as IndexEntry, error)
+        return undefined
+      }
+      for (const [i, value] of values.entries()) carried.push({ entry: part[from + i] as IndexEntry, value })
+    }
+    return carried
+  }
+
+  #tellUnreadable({ key, segment }: IndexEntry, error: unknown): void {
+    this.#unreadable = segment
+    const { directory, log } = this.#host
+    const file = segmentName(segment.number)
+    log.warn(
+      { directory, file, key, errorName: errorNameOf(error), err: error },
+      `the store in "${directory}" cannot read "${key}" from "${file}" to write it anew: that segment and all after it ` +
+        'are kept, and the store grows; look at the disk; write or delete the keys that cannot be read, or open the store ' +
+        'again when the disk is well',
+    )
   }
 
   async #remove(segment: Segment): Promise<void> {
     if (this.#isEnding) return segment.drop()
-    // What cannot be deleted is at the next opening. Nobody writes to this file any more: closing it can lose nothing.
-    await this.#disk.remove(join(this.#host.directory, segmentName(segment.number))).catch(() => undefined)
+    const { directory, log } = this.#host
+    const file = segmentName(segment.number)
+    try {
+      await this.#disk.remove(join(directory, file))
+    } catch (error) {
+      const errorName = errorNameOf(error)
+      // What is gone already takes no room.
+      if (errorName !== 'ENOENT') {
+        log.warn(
+          { directory, file, errorName, err: error },
+          `the store in "${directory}" cannot delete "${file}", which holds nothing that is needed: it takes room until ` +
+            'the store is opened again; see that the process may delete files there',
+        )
+      }
+    }
+    // Nobody writes to this file any more: closing it can lose nothing.
     await segment.drop().catch(() => undefined)
   }
-}
-
-/** The value; `undefined` when it is not what was written. Rejects as the disk does. */
-export async function readEntry(entry: IndexEntry): Promise<Uint8Array | undefined> {
-  if (entry.length === lostLength) return undefined
-  const value = new Uint8Array(entry.length)
-  await entry.segment.read(value, entry.at)
-  return isValue(entry, value) ? value : undefined
-}
-
-/** Whether these bytes are what was written for the entry. */
-export function isValue({ key, crc }: IndexEntry, value: Uint8Array): boolean {
-  return crc32c(value, crc32c(encodeKey('user', key))) === crc
 }
