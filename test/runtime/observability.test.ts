@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { test } from 'tap'
 import { onStage, puppet } from '../support/runtime.ts'
 import { sourceModule } from '../support/source-module.ts'
@@ -97,6 +98,17 @@ void test('metricCatalogue declares names, units and help as the exposition form
     )
     t.equal(bounds !== undefined, type === 'histogram', `${name}: bounds are for histograms`)
   }
+})
+
+void test('docs/reference/metrics.md lists the catalogue, no more and no less', async (t) => {
+  const page = readFileSync(new URL('../../../docs/reference/metrics.md', import.meta.url), 'utf8')
+  t.same(
+    page.split('\n').filter((line) => line.startsWith('| `')),
+    Object.entries(metricCatalogue).map(
+      ([name, { type, unit, labels, help }]) =>
+        `| \`${name}\` | ${type} | ${unit} | ${labels.join(', ')} | ${help} |`,
+    ),
+  )
 })
 
 void test('LogThrottle writes the first of each key in a window, then tells the count once', async (t) => {

@@ -1,6 +1,14 @@
 /** Raft groups on virtual nodes, on a network in memory: each node with a disk that outlives its host, and may be wiped. */
 import type { ClusterNode } from '@understudy/cluster'
-import { memoryStore, StoreError, type ActorRef, type MessagesOf, type Store } from '@understudy/runtime'
+import {
+  memoryMetrics,
+  memoryStore,
+  StoreError,
+  type ActorRef,
+  type MemoryMetrics,
+  type MessagesOf,
+  type Store,
+} from '@understudy/runtime'
 import { sourceModule } from '../../support/source-module.ts'
 import { virtualCluster, type Outcome, type VirtualCluster } from '../../support/virtual-cluster.ts'
 
@@ -157,6 +165,7 @@ export class GroupBed implements AsyncDisposable {
   readonly #options: BedOptions
   readonly nodes = new Map<string, ClusterNode>()
   readonly disks = new Map<string, Disk>()
+  readonly metrics = new Map<string, MemoryMetrics>()
   readonly hosts = new Map<string, Consensus>()
   readonly groups = new Map<string, RaftGroup<Appended>>()
   /** Of the member's life that is. */
@@ -171,7 +180,9 @@ export class GroupBed implements AsyncDisposable {
     const { cluster } = this
     const all = [...this.nodes.keys(), ...names]
     for (const name of names) {
-      this.nodes.set(name, await cluster.start(name, { seeds: all }))
+      const metrics = memoryMetrics()
+      this.metrics.set(name, metrics)
+      this.nodes.set(name, await cluster.start(name, { seeds: all, metrics }))
       this.disks.set(name, new Disk())
     }
     await cluster.result(Promise.all([...this.nodes.values()].map((node) => node.whenMembers(all.length))))
@@ -218,6 +229,8 @@ export class GroupBed implements AsyncDisposable {
 
   /** Told of each chunk of a snapshot that comes to the member of that node; false: it is lost. */
   readonly onChunk = new Map<string, () => boolean | void>()
+  /** Whether a message of a group from one node to another is lost. */
+  loses: ((from: string, to: string) => boolean) | undefined
 
   #tapped(name: string, member: HostedMember): HostedMember {
     return {
@@ -226,6 +239,7 @@ export class GroupBed implements AsyncDisposable {
       unreachable: (node) => member.unreachable(node),
       close: (reason) => member.close(reason),
       receive: (from, store, payload) => {
+        if (this.loses?.(from, name) === true) return
         const isChunk = Array.isArray(payload) && payload[0] === chunkKind
         if (isChunk && this.onChunk.get(name)?.() === false) return
         member.receive(from, store, payload)

@@ -66,6 +66,43 @@ void test('the node of the leader may lose its disk too', async (t) => {
   t.equal(bed.list(first).length, 20)
 })
 
+void test('a node whose only mention was an entry that is lost is taken back all the same', async (t) => {
+  const nodes = ['a', 'b', 'c', 'd', 'e']
+  await using bed = await groupBed({ nodes, members: nodes, raft: { preset: 'lan' } })
+  await fill(bed, 5)
+  const old = await bed.led()
+  const [lost = ''] = bed.followers()
+  await bed.end(lost)
+  bed.disk(lost).wipe()
+  // Until its old store counts as silent.
+  await bed.cluster.advance(1_500)
+  // The leader and the newcomer reach each other and nobody else: the entry that makes it a learner comes to those two alone.
+  const isCutOff = (name: string): boolean => name === old || name === lost
+  bed.loses = (from, to) => isCutOff(from) !== isCutOff(to)
+  const group = await bed.open(lost)
+  await bed.until(() => group.status().members.some(({ node, role }) => node === lost && role === 'learner'))
+  const own = group.raftStatus()?.self
+  bed.loses = undefined
+  await bed.end(old)
+  await bed.until(() => bed.leader !== undefined)
+  const next = bed.leader as string
+  t.not(next, lost)
+  await bed.until(
+    () =>
+      bed
+        .group(next)
+        .raftStatus()
+        ?.configuration.voters.includes(own as string) === true,
+  )
+  await bed.agreed()
+  t.equal(group.status().role, 'follower')
+  t.ok(bed.logged(lost, 'stands still').length <= 1, 'it does not go to and fro meanwhile')
+  // The leader with the entry that was lost comes back too.
+  await bed.open(old)
+  await bed.agreed()
+  t.equal(names(bed, await bed.led()), 'a voter, b voter, c voter, d voter, e voter')
+})
+
 void test('with replace "manual" a lost disk is told of, and a change brings the node back', async (t) => {
   await using bed = await groupBed({ replace: 'manual' })
   await fill(bed, 10)

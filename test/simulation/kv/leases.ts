@@ -2,6 +2,7 @@
 import { simulate, type SimulatedNode, type World } from '@understudy/cluster/simulation'
 import type { KvLease } from '@understudy/protocols'
 import type { RunInput, RunResult, SimulatedProcess } from '@understudy/runtime/simulation'
+import { drawnPreset } from '../raft/drawn-preset.ts'
 import { raftChances, raftFaults } from '../raft/faults.ts'
 import { KvBed, kvTags, type SeenRevision } from './kv-bed.ts'
 
@@ -49,7 +50,7 @@ async function leasing(world: World): Promise<void> {
     members,
     tags: leaseTags,
     group: {
-      raft: { preset: (['lan', 'local'] as const)[world.choose(2, 'swarm/preset')] ?? 'lan' },
+      raft: { preset: drawnPreset(world, ['lan', 'local']) },
       snapshotEntries: [100_000, 20, 7][world.choose(3, 'swarm/snapshot')] ?? 20,
       keptEntries: [5_000, 3, 0][world.choose(3, 'swarm/kept')] ?? 0,
     },

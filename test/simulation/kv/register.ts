@@ -3,6 +3,7 @@ import { simulate, type SimulatedNode, type World } from '@understudy/cluster/si
 import { checkLinearizable, HistoryRecorder, type OpenOp } from '@understudy/runtime/checkers'
 import type { RunInput, RunResult } from '@understudy/runtime/simulation'
 import { keyModel, type KeyInput, type KeyOutput } from '../../support/key-model.ts'
+import { drawnPreset } from '../raft/drawn-preset.ts'
 import { raftChances, raftFaults } from '../raft/faults.ts'
 import { KvBed, kvTags, textOf } from './kv-bed.ts'
 
@@ -27,7 +28,7 @@ async function registers(world: World): Promise<void> {
     members,
     tags: registerTags,
     group: {
-      raft: { preset: (['lan', 'local'] as const)[world.choose(2, 'swarm/preset')] ?? 'lan', leaseReads },
+      raft: { preset: drawnPreset(world, ['lan', 'local']), leaseReads },
       snapshotEntries: [100_000, 20, 7][world.choose(3, 'swarm/snapshot')] ?? 20,
       keptEntries: [5_000, 3, 0][world.choose(3, 'swarm/kept')] ?? 0,
     },

@@ -4,6 +4,7 @@ import { checkListAppend, HistoryRecorder } from '@understudy/runtime/checkers'
 import type { ListOperation, ListOutcome, ListTransaction } from '@understudy/runtime/checkers'
 import type { KvClient } from '@understudy/protocols'
 import type { RunInput, RunResult } from '@understudy/runtime/simulation'
+import { drawnPreset } from '../raft/drawn-preset.ts'
 import { raftChances, raftFaults } from '../raft/faults.ts'
 import { KvBed, kvTags, textOf } from './kv-bed.ts'
 
@@ -30,7 +31,7 @@ async function transacting(world: World): Promise<void> {
     members,
     tags: transactionTags,
     group: {
-      raft: { preset: (['lan', 'local'] as const)[world.choose(2, 'swarm/preset')] ?? 'lan' },
+      raft: { preset: drawnPreset(world, ['lan', 'local']) },
       snapshotEntries: [100_000, 20, 7][world.choose(3, 'swarm/snapshot')] ?? 20,
       keptEntries: [5_000, 3, 0][world.choose(3, 'swarm/kept')] ?? 0,
     },

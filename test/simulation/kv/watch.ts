@@ -9,6 +9,7 @@ import {
   type WatchRequest,
 } from '@understudy/runtime/checkers'
 import { ProcessKilled, type RunInput, type RunResult } from '@understudy/runtime/simulation'
+import { drawnPreset } from '../raft/drawn-preset.ts'
 import { raftChances, raftFaults } from '../raft/faults.ts'
 import { KvBed, kvTags, textOf } from './kv-bed.ts'
 
@@ -52,7 +53,7 @@ async function watching(world: World): Promise<void> {
     members,
     tags: watchTags,
     group: {
-      raft: { preset: (['lan', 'local'] as const)[world.choose(2, 'swarm/preset')] ?? 'lan' },
+      raft: { preset: drawnPreset(world, ['lan', 'local']) },
       snapshotEntries: [100_000, 20, 7][world.choose(3, 'swarm/snapshot')] ?? 20,
       keptEntries: [5_000, 3, 0][world.choose(3, 'swarm/kept')] ?? 0,
     },

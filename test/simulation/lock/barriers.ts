@@ -5,6 +5,7 @@
 import { simulate, type SimulatedNode, type World } from '@understudy/cluster/simulation'
 import { checkLinearizable, HistoryRecorder, type OpenOp } from '@understudy/runtime/checkers'
 import type { RunInput, RunResult } from '@understudy/runtime/simulation'
+import { drawnPreset } from '../raft/drawn-preset.ts'
 import { raftChances, raftFaults } from '../raft/faults.ts'
 import { barrierModel, doubleBarrierModel, type BarrierInput } from './barrier-model.ts'
 import { LockBed, lockTags } from './lock-bed.ts'
@@ -31,7 +32,7 @@ async function barriers(world: World): Promise<void> {
     members,
     tags: barrierTags,
     group: {
-      raft: { preset: (['lan', 'local'] as const)[world.choose(2, 'swarm/preset')] ?? 'lan' },
+      raft: { preset: drawnPreset(world, ['lan', 'local']) },
       snapshotEntries: [100_000, 20, 7][world.choose(3, 'swarm/snapshot')] ?? 20,
       keptEntries: [5_000, 3, 0][world.choose(3, 'swarm/kept')] ?? 0,
     },

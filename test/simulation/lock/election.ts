@@ -5,6 +5,7 @@
 import { simulate, type World } from '@understudy/cluster/simulation'
 import { leaderElection } from '@understudy/protocols'
 import type { RunInput, RunResult } from '@understudy/runtime/simulation'
+import { drawnPreset } from '../raft/drawn-preset.ts'
 import { raftChances, raftFaults } from '../raft/faults.ts'
 import { Holds, holdTags, type Wish } from './holds.ts'
 import { LockBed, lockTags } from './lock-bed.ts'
@@ -35,7 +36,7 @@ async function elections(world: World): Promise<void> {
     members,
     tags: electionTags,
     group: {
-      raft: { preset: (['lan', 'local'] as const)[world.choose(2, 'swarm/preset')] ?? 'lan' },
+      raft: { preset: drawnPreset(world, ['lan', 'local']) },
       snapshotEntries: [100_000, 20, 7][world.choose(3, 'swarm/snapshot')] ?? 20,
       keptEntries: [5_000, 3, 0][world.choose(3, 'swarm/kept')] ?? 0,
     },

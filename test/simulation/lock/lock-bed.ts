@@ -62,7 +62,6 @@ export class LockBed {
   readonly #options: LockBedOptions
   readonly #opened = new Map<string, OpenedLocks>()
   readonly #clients = new Map<ClusterNode, LockClient>()
-  #isFounded = false
 
   constructor(world: World, options: LockBedOptions) {
     this.world = world
@@ -182,9 +181,7 @@ export class LockBed {
       const { members } = this.#options
       const place = world.node(members[world.choose(members.length, 'chaos/node')] ?? 'a')
       const leader = this.leader()
-      // A member whose disk is lost while the group is founded is another story, and Raft's.
-      if (leader !== undefined) this.#isFounded = true
-      if (isOver() || !place.isUp || !this.#isFounded) continue
+      if (isOver() || !place.isUp) continue
       const which = world.choose(14, 'chaos')
       if (which === 1) bed.flip(place)
       else if (which === 2) bed.wipe(place)
@@ -348,6 +345,7 @@ export class LockBed {
 
 /** Nothing was done. */
 const refusals: ReadonlySet<string> = new Set([
+  'LOCK_BAD_REQUEST',
   'LOCK_DEADLOCK',
   'LOCK_UPGRADE',
   'LOCK_NOT_HELD',

@@ -4,12 +4,13 @@
  */
 import { simulate, type World } from '@understudy/cluster/simulation'
 import type { RunInput, RunResult } from '@understudy/runtime/simulation'
+import { drawnPreset } from '../raft/drawn-preset.ts'
 import { raftChances, raftFaults } from '../raft/faults.ts'
 import { Holds, holdTags, type Wish } from './holds.ts'
 import { LockBed, lockTags } from './lock-bed.ts'
 import { SharedRegister } from './shared-register.ts'
 
-export const mutexTags: readonly string[] = [...lockTags, ...holdTags, 'asked-again']
+export const mutexTags: readonly string[] = [...lockTags, ...holdTags]
 export const mutexFaults: readonly string[] = [...raftFaults, 'store-flip', 'store-wipe']
 
 const members = ['a', 'b', 'c'] as const
@@ -37,7 +38,7 @@ async function mutexes(world: World, isGuarded: boolean): Promise<void> {
     members,
     tags: mutexTags,
     group: {
-      raft: { preset: (['lan', 'local'] as const)[world.choose(2, 'swarm/preset')] ?? 'lan' },
+      raft: { preset: drawnPreset(world, ['lan', 'local']) },
       snapshotEntries: [100_000, 20, 7][world.choose(3, 'swarm/snapshot')] ?? 20,
       keptEntries: [5_000, 3, 0][world.choose(3, 'swarm/kept')] ?? 0,
     },

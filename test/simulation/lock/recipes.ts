@@ -4,6 +4,7 @@
  */
 import { simulate, type World } from '@understudy/cluster/simulation'
 import type { RunInput, RunResult } from '@understudy/runtime/simulation'
+import { drawnPreset } from '../raft/drawn-preset.ts'
 import { raftChances, raftFaults } from '../raft/faults.ts'
 import { writePermits } from './hold-model.ts'
 import { Holds, holdTags, type Wish } from './holds.ts'
@@ -16,7 +17,7 @@ export const recipeTags: readonly string[] = [
   ...lockTags,
   ...holdTags,
   ...numberTags,
-  ...['permits-changed', 'spun'],
+  ...['permits-changed', 'refused-waiting', 'spun'],
 ]
 export const recipeFaults: readonly string[] = [...raftFaults, 'store-flip', 'store-wipe']
 
@@ -38,7 +39,7 @@ async function recipes(world: World): Promise<void> {
     members,
     tags: recipeTags,
     group: {
-      raft: { preset: (['lan', 'local'] as const)[world.choose(2, 'swarm/preset')] ?? 'lan' },
+      raft: { preset: drawnPreset(world, ['lan', 'local']) },
       snapshotEntries: [100_000, 20, 7][world.choose(3, 'swarm/snapshot')] ?? 20,
       keptEntries: [5_000, 3, 0][world.choose(3, 'swarm/kept')] ?? 0,
     },
@@ -53,8 +54,9 @@ async function recipes(world: World): Promise<void> {
     readWish('rw'),
     writeWish('rw', registers[0]),
     semaphoreWish('permits', 1),
-    semaphoreWish('permits', 2),
-    spinWish('spin', registers[1]),
+    // Waits for whoever has one, and is refused when there are fewer in all.
+    semaphoreWish('permits', permitsAtFirst),
+    spinWish('spin', registers[1], () => bed.met('spun')),
   ]
   let isOver = false
   const chaos = bed.chaos(() => isOver)
@@ -64,11 +66,13 @@ async function recipes(world: World): Promise<void> {
       await world.sleep(world.choose(8, 'client/rest') * 150)
       const place = world.anyUp('client/node')
       if (place === undefined) continue
-      const which = world.choose(10, 'client/recipe')
-      const wish = wishes[which % wishes.length]
+      const which = world.choose(20, 'client/recipe')
+      // Several at a time at the spin lock, or nobody ever has to ask twice.
+      const wish = wishes[which >= 12 && which < 15 ? 4 : which % wishes.length]
       let course: Promise<unknown>
-      if (which >= 6) course = numbers.one(place)
-      else if (which === 5) course = holds.setPermits(place, 'permits', 2 + world.choose(4, 'client/permits'))
+      if (which >= 15 || (which >= 6 && which < 10)) course = numbers.one(place)
+      else if (which === 5) course = holds.setPermits(place, 'permits', 1 + world.choose(5, 'client/permits'))
+      else if (which === 10 || which === 11) course = crowd(world, holds, wishes, which === 10)
       else if (wish === undefined) continue
       else course = holds.one(place, wish)
       courses.push(course)
@@ -82,12 +86,35 @@ async function recipes(world: World): Promise<void> {
   await world.until('nobody-starves', () => holds.waiting === 0, { withinMs: longestMs, everyMs: 50 })
   await numbers.finish(world.node('a'))
   await Promise.all(courses)
+  // What is asked for at the end must be there.
+  for (let isDone = false; !isDone;) {
+    isDone = await holds.setPermits(world.node('a'), 'permits', permitsAtFirst)
+    if (!isDone) await world.sleep(500)
+  }
   for (const wish of wishes) await holds.canBeHad(wish)
   for (const one of registers) one.judge()
   await bed.settle(120_000)
   await bed.clear(3 * sessionTtlMs + 20_000)
   holds.judge()
   numbers.judge()
+}
+
+/** Who waits for what is held by others: a writer for a writer, or for all permits while they become fewer. */
+async function crowd(world: World, holds: Holds, wishes: readonly Wish[], isWrite: boolean): Promise<void> {
+  const [, write, one, all] = wishes
+  const first = isWrite ? write : one
+  const second = isWrite ? write : all
+  const courses: Promise<unknown>[] = []
+  for (const [wish, manner] of [[first, undefined] as const, [second, 'patient'] as const]) {
+    const place = world.anyUp('crowd/node')
+    if (place === undefined || wish === undefined) continue
+    courses.push(holds.one(place, wish, manner))
+    await world.sleep(100 + world.choose(4, 'crowd/pause') * 100)
+  }
+  const place = world.anyUp('crowd/node')
+  if (!isWrite && place !== undefined)
+    courses.push(holds.setPermits(place, 'permits', 1 + world.choose(2, 'crowd/permits')))
+  await Promise.all(courses)
 }
 
 function readWish(name: string): Wish {
@@ -123,12 +150,19 @@ function semaphoreWish(name: string, permits: number): Wish {
   }
 }
 
-function spinWish(name: string, register: SharedRegister): Wish {
+/** `spun`: told of each that was had by asking again and again. */
+function spinWish(name: string, register: SharedRegister, spun: () => void): Wish {
   return {
     ...mutexWish(name, register),
     isTimed: true,
-    acquire: (client, signal, timeoutMs) =>
-      client.spinLock(name, { ttlMs: spinTtlMs }).acquire({ signal, timeoutMs }),
+    acquire: async (client, signal, timeoutMs) => {
+      const lock = client.spinLock(name, { ttlMs: spinTtlMs })
+      const atOnce = await lock.tryAcquire({ signal, timeoutMs })
+      if (atOnce !== undefined) return atOnce
+      const held = await lock.acquire({ signal, timeoutMs })
+      spun()
+      return held
+    },
     tryAcquire: (client, timeoutMs) => client.spinLock(name, { ttlMs: spinTtlMs }).tryAcquire({ timeoutMs }),
   }
 }

@@ -3,6 +3,8 @@ import { simulate, type World } from '@understudy/cluster/simulation'
 import { isActorError } from '@understudy/runtime'
 import { crashEverywhere, ProcessKilled } from '@understudy/runtime/simulation'
 import tap, { test, type Test } from 'tap'
+import { notInQuickRun } from '../../support/quick-run.ts'
+import { consensusDirectory } from './consensus-bed.ts'
 import { RegisterGroups, type RegisterGroupsOptions } from './register-group.ts'
 import { registerCommand } from './register-machine.ts'
 
@@ -28,6 +30,8 @@ async function everywhere(
     readonly prepare?: (bed: Bed) => Promise<void>
     readonly operate: (bed: Bed) => Promise<void>
     readonly judge?: (bed: Bed) => Promise<void>
+    /** The node that is cut loses its disk, and is back so long after. @default it keeps it, and is back in 100 ms */
+    readonly wipedMs?: number
     /** What the run without a crash must have met, or the story is about something else. */
     readonly meets: readonly string[]
   },
@@ -54,7 +58,9 @@ async function everywhere(
             await groups.settle(60_000)
             await story.prepare(bed)
           }
-          await world.operation(() => story.operate(bed))
+          const { wipedMs } = story
+          if (wipedMs !== undefined) for (const { name } of world.nodes) wipeAtDeath(world, name)
+          await world.operation(() => story.operate(bed), wipedMs)
           await story.judge?.(bed)
           for (const { name } of world.nodes) world.node(name).restart()
           await groups.settle(60_000)
@@ -78,6 +84,18 @@ async function everywhere(
   )
 }
 
+function wipeAtDeath(world: World, name: string): void {
+  const { process: life, machine } = world.node(name)
+  const { simulation } = world
+  life?.onKill(() => {
+    // What was under way at its death may still come to the disk.
+    simulation.at(simulation.nowMs + 20, undefined, 'wipe', () => {
+      machine.disk.controls.wipe(consensusDirectory)
+      simulation.fault('store-wipe', `"${consensusDirectory}"`, name)
+    })
+  })
+}
+
 async function put(
   world: World,
   groups: RegisterGroups,
@@ -98,7 +116,7 @@ async function put(
   }
 }
 
-void test('a group is founded once, wherever its founding is cut', async (t) => {
+void test('a group is founded once, wherever its founding is cut', notInQuickRun, async (t) => {
   await everywhere(
     t,
     {},
@@ -111,6 +129,36 @@ void test('a group is founded once, wherever its founding is cut', async (t) => 
     },
   )
 })
+
+for (const wipedMs of [100, 5_000]) {
+  void test(
+    `a founder that loses its disk costs nothing, wherever the founding is cut; back after ${wipedMs} ms`,
+    notInQuickRun,
+    async (t) => {
+      const outcome = new Map<World, string>()
+      await everywhere(
+        t,
+        {},
+        {
+          meets: [],
+          wipedMs,
+          operate: async ({ world, groups, begin, put }) => {
+            begin()
+            await world.until('led', () => groups.leader() !== undefined, { withinMs: 60_000 })
+            outcome.set(world, await put(1))
+          },
+          judge: async ({ world, groups }) => {
+            await world.sleep(wipedMs + 15_000)
+            const state = await groups.settle(60_000)
+            world.check('all-are-voters', groups.voters().join() === 'a,b,c', groups.picture())
+            if (outcome.get(world) === 'done')
+              world.check('acknowledged-is-applied', state.has(1), 'it was acknowledged and is gone')
+          },
+        },
+      )
+    },
+  )
+}
 
 void test('a put is there or not, and stays when it was acknowledged, wherever it is cut', async (t) => {
   const outcome = new Map<World, string>()
@@ -164,63 +212,71 @@ void test('a snapshot is taken or not, and nothing is lost, wherever it is cut',
   )
 })
 
-void test('a snapshot is installed or not, wherever sending or installing it is cut', async (t) => {
-  let release = (): void => undefined
-  await everywhere(
-    t,
-    { chunkBytes: 16, keptEntries: 0, snapshotEntries: 3, snapshotWindowChunks: 2 },
-    {
-      meets: ['snapshot-installed'],
-      prepare: async ({ world, groups, put }) => {
-        const behind = members.find((name) => name !== groups.leader()) ?? 'c'
-        world.node(behind).kill()
-        // For one that was heard within the election timeout the leader keeps its log.
-        await world.sleep(1_500)
-        for (let n = 1; n <= 8; n++) await put(n)
-        const others = members.filter((name) => name !== behind)
-        const clogs = others.flatMap((name) => [
-          world.network.clog(name, behind),
-          world.network.clog(behind, name),
-        ])
-        await world.node(behind).start()
-        await world.until('open', () => groups.on(behind) !== undefined)
-        release = () => clogs.forEach((undo) => undo())
+void test(
+  'a snapshot is installed or not, wherever sending or installing it is cut',
+  notInQuickRun,
+  async (t) => {
+    let release = (): void => undefined
+    await everywhere(
+      t,
+      { chunkBytes: 16, keptEntries: 0, snapshotEntries: 3, snapshotWindowChunks: 2 },
+      {
+        meets: ['snapshot-installed'],
+        prepare: async ({ world, groups, put }) => {
+          const behind = members.find((name) => name !== groups.leader()) ?? 'c'
+          world.node(behind).kill()
+          // For one that was heard within the election timeout the leader keeps its log.
+          await world.sleep(1_500)
+          for (let n = 1; n <= 8; n++) await put(n)
+          const others = members.filter((name) => name !== behind)
+          const clogs = others.flatMap((name) => [
+            world.network.clog(name, behind),
+            world.network.clog(behind, name),
+          ])
+          await world.node(behind).start()
+          await world.until('open', () => groups.on(behind) !== undefined)
+          release = () => clogs.forEach((undo) => undo())
+        },
+        operate: async ({ world, groups }) => {
+          release()
+          await world.sleep(500)
+          await world.until('all-have-all', () => groups.isSettled(), { withinMs: 60_000 })
+        },
+        judge: async ({ world, groups }) => {
+          const state = await groups.settle(60_000)
+          for (let n = 1; n <= 8; n++)
+            world.check('acknowledged-is-applied', state.has(n), `command ${n} is gone`)
+        },
       },
-      operate: async ({ world, groups }) => {
-        release()
-        await world.sleep(500)
-        await world.until('all-have-all', () => groups.isSettled(), { withinMs: 60_000 })
-      },
-      judge: async ({ world, groups }) => {
-        const state = await groups.settle(60_000)
-        for (let n = 1; n <= 8; n++)
-          world.check('acknowledged-is-applied', state.has(n), `command ${n} is gone`)
-      },
-    },
-  )
-})
+    )
+  },
+)
 
-void test('a change of members is done or can be done again, wherever it is cut', async (t) => {
-  await everywhere(
-    t,
-    { members: ['a', 'b'] },
-    {
-      meets: ['learner-promoted'],
-      prepare: async ({ put }) => void (await put(1)),
-      operate: async ({ groups, world }) => void (await change(world, groups, 20_000)),
-      judge: async ({ world, groups }) => {
-        const untilMs = world.now() + 120_000
-        while (!(await change(world, groups, 20_000))) {
-          world.check('members-change', world.now() < untilMs, groups.picture())
-          await world.sleep(100)
-        }
-        const state = await groups.settle(60_000)
-        world.check('acknowledged-is-applied', state.has(1), 'command 1 is gone')
-        world.check('all-are-voters', groups.voters().join() === 'a,b,c', groups.picture())
+void test(
+  'a change of members is done or can be done again, wherever it is cut',
+  notInQuickRun,
+  async (t) => {
+    await everywhere(
+      t,
+      { members: ['a', 'b'] },
+      {
+        meets: ['learner-promoted'],
+        prepare: async ({ put }) => void (await put(1)),
+        operate: async ({ groups, world }) => void (await change(world, groups, 20_000)),
+        judge: async ({ world, groups }) => {
+          const untilMs = world.now() + 120_000
+          while (!(await change(world, groups, 20_000))) {
+            world.check('members-change', world.now() < untilMs, groups.picture())
+            await world.sleep(100)
+          }
+          const state = await groups.settle(60_000)
+          world.check('acknowledged-is-applied', state.has(1), 'command 1 is gone')
+          world.check('all-are-voters', groups.voters().join() === 'a,b,c', groups.picture())
+        },
       },
-    },
-  )
-})
+    )
+  },
+)
 
 async function change(world: World, groups: RegisterGroups, timeoutMs: number): Promise<boolean> {
   const leader = groups.leader()

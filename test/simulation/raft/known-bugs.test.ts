@@ -7,6 +7,7 @@ import { simulate, type World } from '@understudy/cluster/simulation'
 import { isActorError } from '@understudy/runtime'
 import { ProcessKilled } from '@understudy/runtime/simulation'
 import tap, { test, type Test } from 'tap'
+import { isQuickRun } from '../../support/quick-run.ts'
 import { KvBed } from '../kv/kv-bed.ts'
 import { consensusDirectory } from './consensus-bed.ts'
 import { RegisterGroups, type RegisterGroupsOptions } from './register-group.ts'
@@ -33,7 +34,7 @@ async function holds(
   names: readonly string[],
   options: Partial<RegisterGroupsOptions>,
   tell: (story: Story) => Promise<void>,
-  seeds = 3,
+  seeds = isQuickRun ? 1 : 3,
 ): Promise<void> {
   for (let seed = 1; seed <= seeds; seed++) {
     const { violation } = await simulate(
@@ -435,7 +436,7 @@ void test('R20 a member whose log is damaged counts for what it had, and gets it
 })
 
 void test('R12 etcd #15247: a leader that was replaced while it stood still ends no lease', async (t) => {
-  for (let seed = 1; seed <= 5; seed++) {
+  for (let seed = 1; seed <= (isQuickRun ? 2 : 5); seed++) {
     const { violation } = await simulate(
       { seed, nodes: 4, faults: false, latency: 'minimal', virtualMsMax: 900_000 },
       async (world) => {

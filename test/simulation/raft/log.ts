@@ -1,6 +1,7 @@
 /** One group on three or five nodes, and everything that may break: what is acknowledged stays, and is read by everybody. */
 import { simulate, type World } from '@understudy/cluster/simulation'
 import type { RunInput, RunResult } from '@understudy/runtime/simulation'
+import { drawnPreset } from './drawn-preset.ts'
 import { raftChances, raftFaults } from './faults.ts'
 import { groupTags, RegisterGroups } from './register-group.ts'
 
@@ -35,7 +36,7 @@ const fourNodeFaults: ReadonlySet<string> = new Set(['partition-minority-third',
 
 async function storm(world: World, members: readonly string[]): Promise<void> {
   const leaseReads = world.choose(2, 'swarm/lease') === 1
-  const preset = (['lan', 'local', 'lan', 'wan'] as const)[world.choose(4, 'swarm/preset')] ?? 'lan'
+  const preset = drawnPreset(world, ['lan', 'local', 'lan', 'wan'])
   const groups = new RegisterGroups(world, {
     names: ['log'],
     members,

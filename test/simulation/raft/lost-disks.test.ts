@@ -72,6 +72,14 @@ function cutOff(world: World, name: string): () => void {
   return () => undos.forEach((undo) => undo())
 }
 
+/** Keys on the disk of a node that have this in them. */
+function keysOf(world: World, name: string, part: string): readonly string[] {
+  const directories = world.node(name).machine.disk.controls.directories()
+  const directory = directories.find((one) => one.name === consensusDirectory)
+  const keys = Array.from({ length: directory?.size ?? 0 }, (_, i) => directory?.entryAt(i)?.key ?? '')
+  return keys.filter((key) => key.includes(part))
+}
+
 function isQuiet(groups: RegisterGroups): boolean {
   const leader = groups.leader()
   return leader !== undefined && groups.group(leader)?.raftStatus()?.isQuiet === true
@@ -177,13 +185,7 @@ void test('a snapshot whose receiver died in the middle is gone on with', async 
       for (let i = 0; i < 40; i++) await put(world, groups)
       const isCut = (): boolean => (groups.group(leader)?.raftStatus()?.first ?? 0) > 20
       await world.until('cut', isCut, { withinMs: 120_000 })
-      const received = (): number => {
-        const directory = place.machine.disk.controls
-          .directories()
-          .find(({ name }) => name === consensusDirectory)
-        const keys = Array.from({ length: directory?.size ?? 0 }, (_, i) => directory?.entryAt(i)?.key ?? '')
-        return keys.filter((key) => key.includes('/raft/chunk/')).length
-      }
+      const received = (): number => keysOf(world, behind, '/raft/chunk/').length
       await place.start()
       await world.until('receiving', () => received() > 8, { everyMs: 0.2 })
       place.kill()

@@ -2,6 +2,7 @@
 import { simulate, type World } from '@understudy/cluster/simulation'
 import { isActorError } from '@understudy/runtime'
 import { ProcessKilled, type RunInput, type RunResult } from '@understudy/runtime/simulation'
+import { drawnPreset } from './drawn-preset.ts'
 import { raftChances, raftFaults } from './faults.ts'
 import { groupTags, RegisterGroups } from './register-group.ts'
 
@@ -48,7 +49,7 @@ async function changing(world: World): Promise<void> {
     tags: membershipTags,
     // Any configuration has three voters at least: one disk is a minority of each.
     harmedMax: 1,
-    raft: { preset: (['lan', 'local'] as const)[world.choose(2, 'swarm/preset')] ?? 'lan' },
+    raft: { preset: drawnPreset(world, ['lan', 'local']) },
     snapshotEntries: [100_000, 20, 7][world.choose(3, 'swarm/snapshot')] ?? 20,
     keptEntries: [5_000, 3, 0][world.choose(3, 'swarm/kept')] ?? 0,
   })

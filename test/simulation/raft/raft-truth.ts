@@ -93,6 +93,8 @@ export class RaftTruth {
   readonly #current = new Map<string, SeenMember>()
   #safety: RaftSafety | undefined
   #founding = ''
+  /** Those that came to nothing. */
+  readonly #lostFoundings = new Set<string>()
   /** What each index gave where it was applied first. */
   readonly #results: string[] = []
   /** The answer to each numbered command of a session, where it was applied first. */
@@ -246,7 +248,12 @@ export class RaftTruth {
 
   #founded(id: MemberId, configuration: RaftConfiguration): void {
     const founding = text(configuration)
-    if (this.#safety === undefined) {
+    if (founding !== this.#founding && this.#isLost(configuration)) {
+      this.#lostFoundings.add(this.#founding)
+      this.members.clear()
+      this.#safety = undefined
+    }
+    if (this.#safety === undefined && !this.#lostFoundings.has(founding)) {
       this.#founding = founding
       this.#safety = new RaftSafetyChecker(configuration, this.members)
     } else if (founding !== this.#founding) {
@@ -255,6 +262,17 @@ export class RaftTruth {
         `${id} begins with ${founding}, others with ${this.#founding}`,
       )
     }
+  }
+
+  /**
+   * Whether the founding so far went with the disks that had it, before anything was committed: each store that began with it
+   * is replaced by another one of its node in this founding.
+   */
+  #isLost({ voters }: RaftConfiguration): boolean {
+    if (this.#safety === undefined || this.#safety.commitMax > 0) return false
+    const isReplaced = ({ id, node }: SeenMember): boolean =>
+      !voters.includes(id) && voters.some((voter) => voter.startsWith(`${node}@`))
+    return [...this.members.values()].every(isReplaced)
   }
 
   #stepped(id: MemberId, input: RaftInput, effects: readonly RaftEffect[], after: RaftStatus): void {

@@ -1,6 +1,7 @@
 /** Logs that are cut all the time: followers that fall behind get snapshots, in many chunks, over lines that break. */
 import { simulate, type World } from '@understudy/cluster/simulation'
 import type { RunInput, RunResult } from '@understudy/runtime/simulation'
+import { drawnPreset } from './drawn-preset.ts'
 import { raftChances, raftFaults } from './faults.ts'
 import { groupTags, RegisterGroups } from './register-group.ts'
 
@@ -44,7 +45,7 @@ async function cutting(world: World): Promise<void> {
     keptEntries: [0, 2, 6][world.choose(3, 'swarm/kept')] ?? 0,
     snapshotWindowChunks: [16, 1, 3][world.choose(3, 'swarm/window')] ?? 16,
     snapshotGiveUpMs: [30_000, 3_000][world.choose(2, 'swarm/give-up')] ?? 3_000,
-    raft: { preset: (['lan', 'local'] as const)[world.choose(2, 'swarm/preset')] ?? 'lan' },
+    raft: { preset: drawnPreset(world, ['lan', 'local']) },
   })
   const clients = groups.clients({
     keys: 3,

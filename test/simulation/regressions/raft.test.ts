@@ -23,6 +23,11 @@ void test('a node that loses its disk twice before it was replaced is replaced b
   await pinned(t, { scenario: 'raft/log', seed: 124 })
 })
 
+/** The entry that named it was lost with its leader, and it had said hello for the last time. */
+void test('a node that lost its disk is taken back although the entry that did so was lost', async (t) => {
+  await pinned(t, { scenario: 'raft/membership', seed: 700033 })
+})
+
 /** Its disk could not store the number of its next life, and it stayed, in no cluster. */
 void test('a node that cannot begin its next life does not stay as nobody', async (t) => {
   await pinned(t, { scenario: 'raft/log', seed: 42 })

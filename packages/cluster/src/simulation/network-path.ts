@@ -116,6 +116,11 @@ export class NetworkPath {
     return `net/${this.from.name}>${this.to.name}`
   }
 
+  /** How long a frame takes at least, while no fault slows the path. */
+  get leastMs(): number {
+    return this.#latency.baseMs
+  }
+
   /** How long the next frame takes. Hot: at most one choice, no allocation. */
   latencyMs(): number {
     const { baseMs } = this.#latency

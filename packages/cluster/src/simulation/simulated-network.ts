@@ -52,6 +52,11 @@ export class SimulatedNetwork {
     return this.#fabric.hosts.map(({ name }) => name)
   }
 
+  /** How long a frame takes at least between those machines that are farthest apart, of all that have met; without faults. */
+  get farthestMs(): number {
+    return Math.max(0, ...this.#fabric.paths.map(({ leastMs }) => leastMs))
+  }
+
   /** What the arrow of a frame says in the picture; asked only while tracing. */
   set labelOf(label: NonNullable<SimulatedNetworkOptions['labelOf']>) {
     this.#fabric.labelOf = label

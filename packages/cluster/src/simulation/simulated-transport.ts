@@ -212,8 +212,8 @@ class Dial {
   readonly #options: DialOptions
   readonly #resolve: (link: Link) => void
   readonly #reject: (error: TransportError) => void
-  readonly #there: NetworkPath
-  readonly #back: NetworkPath
+  #there: NetworkPath
+  #back: NetworkPath
   #near: SimulatedLink | undefined
   #isSettled = false
   #cancelTimer: (() => void) | undefined
@@ -267,12 +267,22 @@ class Dial {
   /** At the machine: its kernel answers by itself when nobody listens; a listener answers when its process runs. */
   readonly #knock = (): void => {
     if (this.#isSettled || !this.#attachment.life.isAlive) return
+    this.#findPlace()
     const { to } = this.#there
     if (to.dialsLost > 0) return
     const { listeners, simulation } = this.#fabric
     const listener = listeners.get(this.#address)
     if (listener === undefined || to.dialsRefused > 0) this.#refuse()
     else simulation.at(simulation.nowMs, listener.life, 'accept', () => this.#enter(listener))
+  }
+
+  /** Who dialled before anybody had ever listened there did not know the way; by now somebody may. */
+  #findPlace(): void {
+    const { host } = this.#attachment
+    const place = this.#fabric.placeOf(this.#address)
+    if (place === undefined || this.#there.to === place) return
+    this.#there = this.#fabric.path(host, place)
+    this.#back = this.#fabric.path(place, host)
   }
 
   #enter(listener: SimulatedListener): void {

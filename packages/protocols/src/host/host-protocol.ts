@@ -13,7 +13,8 @@ const count = { type: 'number' } as const
  * is in it; payloads are checked by the members that read them. `store` is the id of the sender's store.
  *
  * Declared lossy: in the simulator single batches are lost, doubled, late, and overtake each other. What runs on the host
- * must bear it, for a lost link does much of that.
+ * must bear it, for a lost link does much of that. A node whose host is not started yet, or is between two lives, is as one
+ * that is down: what matters is sent again.
  */
 const batch = { node: text, store: text, items: list }
 
@@ -26,7 +27,7 @@ export const HostProtocol = protocol(
     /** See `HostPulse`. */
     pulse: tell({ node: text, digest: count, groups: list }, { lane: 'control' }),
   },
-  { delivery: 'lossy' },
+  { delivery: 'lossy', absence: 'expected' },
 )
 
 /** What the host's actor sends itself. A `task` carries a function besides: it is never checked, and never leaves. */

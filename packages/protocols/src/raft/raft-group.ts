@@ -3,6 +3,7 @@
  * from its store; what was waited for then is settled, never repeated.
  */
 import { Aborted, isActorError, StoreError } from '@understudy/runtime'
+import type { Metrics } from '@understudy/runtime'
 import { GroupClosed, GroupOverloaded, NotLeader, OutcomeUnknown } from '../core/consensus-error.ts'
 import type {
   ConsensusGroup,
@@ -28,6 +29,7 @@ import {
 } from './raft-group-options.ts'
 import { openRaftStore } from './raft-log-store.ts'
 import { RaftMember } from './raft-member.ts'
+import { MemberMeters } from './raft-member-meters.ts'
 import { MemberState, encodeTtl } from './raft-member-state.ts'
 import { chunksOf } from './raft-member-snapshots.ts'
 import type { MembershipGoal } from './raft-member-change.ts'
@@ -92,7 +94,9 @@ export async function openObservedRaftGroup<Result>(
   options: RaftGroupOptions<Result>,
   observer: RaftObserver | undefined,
 ): Promise<RaftGroup<Result>> {
-  const group = new RaftGroupHandle<Result>(consensus.node.name, checkGroupOptions(options, observer))
+  const { name, system } = consensus.node
+  const checked = checkGroupOptions(options, observer)
+  const group = new RaftGroupHandle<Result>(name, system.metrics, checked)
   group.begin(await consensus.openGroup(options.name, group.openMember, group.ended))
   return group
 }
@@ -102,6 +106,7 @@ const noOptions = Object.freeze({})
 class RaftGroupHandle<Result> implements RaftGroup<Result> {
   readonly name: string
   readonly #node: string
+  readonly #metrics: Metrics
   readonly #options: CheckedGroupOptions
   readonly #listeners = new Set<(status: GroupStatus) => void>()
   #member: RaftMember | undefined
@@ -111,9 +116,10 @@ class RaftGroupHandle<Result> implements RaftGroup<Result> {
   /** Why the group is over on this node. */
   #end: Error | undefined
 
-  constructor(node: string, options: CheckedGroupOptions) {
+  constructor(node: string, metrics: Metrics, options: CheckedGroupOptions) {
     this.name = options.name
     this.#node = node
+    this.#metrics = metrics
     this.#options = options
   }
 
@@ -136,6 +142,7 @@ class RaftGroupHandle<Result> implements RaftGroup<Result> {
       state,
       group: options,
       snapshot: loaded?.snapshotOnDisk,
+      meters: new MemberMeters(this.#metrics),
       onStatus: () => this.#tell(member),
       onFailure: (error) => this.#fail(error),
     })

@@ -1,6 +1,9 @@
 /**
- * Whether this member still takes part. Who is in no configuration says hello until it is put into one; who was removed is told
- * so by the leader, and stands still instead of asking for elections that nobody wants.
+ * Whether this member still takes part. Who is in no committed configuration says hello until it is put into one; who was
+ * removed is told so by the leader, and stands still instead of asking for elections that nobody wants.
+ *
+ * An entry that names a newcomer rules before it is committed, and may be lost with the leader that appended it. So it ends the
+ * hellos only when it is applied; until then they rest while there is a leader, who has that entry or will say otherwise.
  */
 import type { MemberPort } from '../host/hosted-member.ts'
 import { encodeMessage, type GroupMessage } from './message-codec.ts'
@@ -23,17 +26,25 @@ export interface MemberStandingOptions {
 
 /** Nodes that others may name. */
 const toldMax = 256
+/** Who stands still and was never seen in a committed configuration says hello less and less often, down to this multiple. */
+const helloGrowthMax = 16
 
 export class MemberStanding {
   readonly #options: MemberStandingOptions
   /** The configuration at this index was committed without it; `undefined`: it takes part. */
   #removedAt: number | undefined
+  /** The configuration of its log when it was removed: that one cannot add it again. */
+  #removedWith: RaftConfiguration | undefined
+  /** A configuration that named it was applied: from then on its removal is one, and no entry that was lost. */
+  #wasMember = false
   #helloMs: number | undefined
+  #helloEveryMs: number
   /** Nodes that others named when this member said hello. */
   readonly #told = new Set<string>()
 
   constructor(options: MemberStandingOptions) {
     this.#options = options
+    this.#helloEveryMs = options.helloEveryMs
   }
 
   get isRemoved(): boolean {
@@ -58,16 +69,20 @@ export class MemberStanding {
     this.#options.port.send(node, encodeMessage(store, message), 'control')
   }
 
-  /** Says hello if it is due and this member is in no configuration. */
+  /** Says hello if it is due and this member is in no committed configuration. */
   sayHello(nowMs: number): void {
     if (this.#helloMs === undefined || nowMs < this.#helloMs) return
-    const { core, self, nodes, port, helloEveryMs } = this.#options
+    const { core, self, nodes, port } = this.#options
     const raft = core()
-    if (raft === undefined || this.isRemoved || isMemberOf(raft.configuration, self)) {
+    if (raft === undefined || this.#isKnown()) {
       this.#helloMs = undefined
       return
     }
-    this.#helloMs = nowMs + helloEveryMs
+    this.#helloMs = nowMs + this.#helloEveryMs
+    if (this.isRemoved) {
+      const mostMs = helloGrowthMax * this.#options.helloEveryMs
+      this.#helloEveryMs = Math.min(2 * this.#helloEveryMs, mostMs)
+    } else if (raft.leader !== undefined && isMemberOf(raft.configuration, self)) return
     const asked = new Set([...membersOf(raft.configuration).map(nodeOfMember), ...nodes, ...this.#told])
     asked.delete(port.node)
     for (const node of [...asked].sort()) this.send(node, { type: 'hello' })
@@ -78,17 +93,18 @@ export class MemberStanding {
    * knows may have left the group since.
    */
   answerHello(from: MemberId): void {
-    const raft = this.#options.core()
-    if (raft === undefined || isMemberOf(raft.configuration, from)) return
+    const { core, state } = this.#options
+    const raft = core()
+    // Only what is committed says that the leader knows it.
+    if (raft === undefined || isMemberOf(state.meta.configuration, from)) return
     const nodes = [...new Set(membersOf(raft.configuration).map(nodeOfMember))]
     this.send(nodeOfMember(from), { type: 'members', nodes }, storeOfMember(from))
   }
 
   /** The answer to that: says hello to those that are news at once. */
   toldMembers(nodes: readonly string[]): void {
-    const { core, self, port } = this.#options
-    const raft = core()
-    if (raft === undefined || this.isRemoved || isMemberOf(raft.configuration, self)) return
+    const { core, port } = this.#options
+    if (core() === undefined || this.#isKnown()) return
     for (const node of nodes) {
       if (node === port.node || this.#told.has(node) || this.#told.size >= toldMax) continue
       this.#told.add(node)
@@ -99,6 +115,7 @@ export class MemberStanding {
   /** The log may be another one by now, with this member added again. */
   stepped(core: RaftCore): void {
     if (this.#removedAt === undefined || core.last.index <= this.#removedAt) return
+    if (core.configuration === this.#removedWith) return
     if (isMemberOf(core.configuration, this.#options.self)) this.#become(undefined)
   }
 
@@ -118,6 +135,10 @@ export class MemberStanding {
   applied(before: RaftConfiguration, now: RaftConfiguration, index: number): void {
     const { core, port, self } = this.#options
     const raft = core()
+    const isNow = isMemberOf(now, self)
+    if (isNow || isMemberOf(before, self)) this.#wasMember = true
+    // What the leader said was older than the entry that names it.
+    if (isNow && this.#removedAt !== undefined && index > this.#removedAt) this.#become(undefined)
     if (raft === undefined || now.outgoing.length > 0) return
     port.log.info(
       { index, voters: now.voters.map(nodeOfMember), learners: now.learners.map(nodeOfMember) },
@@ -129,7 +150,7 @@ export class MemberStanding {
         this.send(nodeOfMember(member), { type: 'removed', index }, storeOfMember(member))
       }
     }
-    if (isMemberOf(now, self) || isMemberOf(raft.configuration, self) || this.isRemoved) return
+    if (isNow || isMemberOf(raft.configuration, self) || this.isRemoved) return
     if (isMemberOf(before, self)) this.#become(index)
   }
 
@@ -140,6 +161,15 @@ export class MemberStanding {
     // By its own log it waits to be added, and says hello; or it has a newer configuration that names it.
     if (!this.#isNamed(raft) || raft.commit > index) return
     this.#become(index)
+    // The entry that named it may be lost, and its node waited for.
+    if (!this.#isKnown()) this.#helloMs = this.#options.port.nowMs()
+  }
+
+  /** A committed configuration has named it: it is a member, or was one. */
+  #isKnown(): boolean {
+    const { self, state } = this.#options
+    this.#wasMember ||= isMemberOf(state.meta.configuration, self)
+    return this.#wasMember
   }
 
   /** By the newest configuration of its log, or by the one that is applied. */
@@ -149,13 +179,18 @@ export class MemberStanding {
   }
 
   #become(removedAt: number | undefined): void {
+    const { core, port, helloEveryMs, onChange } = this.#options
     this.#removedAt = removedAt
+    this.#removedWith = removedAt === undefined ? undefined : core()?.configuration
+    this.#helloEveryMs = helloEveryMs
     if (removedAt !== undefined) {
-      this.#options.port.log.info(
+      port.log.info(
         { index: removedAt },
-        'removed from the group: this member stands still until a change names its node again',
+        this.#isKnown()
+          ? 'removed from the group: this member stands still until a change names its node again'
+          : 'not in the group, or not any more: this member stands still until it is added',
       )
     }
-    this.#options.onChange()
+    onChange()
   }
 }

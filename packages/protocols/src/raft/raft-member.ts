@@ -16,6 +16,7 @@ import type { CheckedGroupOptions } from './raft-group-options.ts'
 import { MemberApply } from './raft-member-apply.ts'
 import { MembershipDuty } from './raft-member-change.ts'
 import { memberId, membersOf, nodeOfMember, storeOfMember } from './raft-member-id.ts'
+import type { MemberMeters } from './raft-member-meters.ts'
 import { MemberRequests, type Answer } from './raft-member-requests.ts'
 import { MemberSnapshots } from './raft-member-snapshots.ts'
 import { MemberStanding } from './raft-member-standing.ts'
@@ -32,6 +33,7 @@ export interface RaftMemberParts {
   readonly state: MemberState
   readonly group: CheckedGroupOptions
   readonly snapshot: StoredSnapshot | undefined
+  readonly meters: MemberMeters
   /** Its status is another one. In a turn of the host, when that is in force. */
   readonly onStatus: () => void
   /** It cannot go on and has stopped: the group is to be closed on this node. */
@@ -73,7 +75,7 @@ export class RaftMember implements HostedMember {
   readonly #strange = new Set<string>()
 
   constructor(parts: RaftMemberParts) {
-    const { port, state, group, store } = parts
+    const { port, state, group, store, meters } = parts
     const { electionTimeoutMs } = group.figures
     const self = memberId(port.node, port.storeId)
     const core = (): RaftCore | undefined => this.#core
@@ -110,6 +112,7 @@ export class RaftMember implements HostedMember {
       leader: () => this.leaderNode,
       onConfiguration: (before, now, index) => this.#standing.applied(before, now, index),
       onDone: () => {
+        meters.applied(state.index)
         this.snapshots.takeIfDue()
         this.requests.askAgain()
       },
@@ -125,9 +128,15 @@ export class RaftMember implements HostedMember {
         apply: this.#apply,
         writes: this.#writes,
         group,
-        step,
+        step: (input) => {
+          meters.ofSnapshots(input)
+          step(input)
+        },
         core,
-        onRestored: (meta) => this.requests.proposals.passed(meta.index),
+        onRestored: (meta) => {
+          meters.restored(meta.index)
+          this.requests.proposals.passed(meta.index)
+        },
         onFailure: (error) => this.#fail(error, 'the snapshot in force cannot become the state'),
       },
       parts.snapshot,
@@ -182,6 +191,7 @@ export class RaftMember implements HostedMember {
     const core = new RaftCore({ self: this.self, start, options: group.raft, random: random.fork('raft') })
     this.#core = core
     this.state.clock.become('leaderless', nowMs())
+    this.#parts.meters.started(this.state.index)
     this.#isRecovering = lostUpTo !== undefined
     if (lostUpTo !== undefined) {
       log.error(
@@ -281,6 +291,7 @@ export class RaftMember implements HostedMember {
     if (this.#isClosed) return
     this.#isClosed = true
     this.#core = undefined
+    this.#parts.meters.closed()
     this.#role = 'follower'
     this.#leader = undefined
     this.snapshots.close()
@@ -407,6 +418,7 @@ export class RaftMember implements HostedMember {
         const upTo = entries.at(-1) ?? this.#end
         this.#end = upTo
         this.#isWriting = true
+        this.#parts.meters.persisting(entries, this.#role)
         this.#writes.write(
           () => this.#parts.store.persist(hard, entries),
           () => this.#persisted(upTo),
@@ -427,6 +439,7 @@ export class RaftMember implements HostedMember {
         this.snapshots.sendTo(effect.to)
         return
       case 'apply':
+        this.#parts.meters.committed(effect.entries.length)
         this.#apply.push(effect.entries, this.#isWriting)
         return
       case 'appended':
@@ -469,6 +482,7 @@ export class RaftMember implements HostedMember {
     this.#role = role
     this.#leader = leader
     this.#hasNewStatus = true
+    this.#parts.meters.became(role, leader)
     this.state.clock.become(
       role === 'leader' ? 'leading' : leader === undefined ? 'leaderless' : 'following',
       nowMs,

@@ -90,6 +90,48 @@ const catalogue = {
     labels: ['dir'],
     help: 'Bytes of those frames; dir: in, out',
   },
+  understudy_groups: {
+    type: 'gauge',
+    unit: 'groups',
+    labels: ['role'],
+    help: 'Consensus groups that this node takes part in; role: leader, other',
+  },
+  understudy_group_entries_total: {
+    type: 'counter',
+    unit: 'entries',
+    labels: ['stage'],
+    help: 'Entries of the logs of all groups; stage: proposed (by leaders here), committed, applied',
+  },
+  understudy_group_elections_total: {
+    type: 'counter',
+    unit: 'elections',
+    labels: [],
+    help: 'Elections begun here, in all groups: a term was begun and votes were asked for',
+  },
+  understudy_group_leader_changes_total: {
+    type: 'counter',
+    unit: 'changes',
+    labels: [],
+    help: 'Times a group was seen here to have another leader than before, the first one included',
+  },
+  understudy_group_snapshots_total: {
+    type: 'counter',
+    unit: 'snapshots',
+    labels: ['dir'],
+    help: 'Snapshots that went whole from one member to another; dir: in (put in force here), out',
+  },
+  understudy_group_log_writes_total: {
+    type: 'counter',
+    unit: 'writes',
+    labels: [],
+    help: 'Writes to the logs of all groups: of entries, a vote, or both',
+  },
+  understudy_group_log_bytes_total: {
+    type: 'counter',
+    unit: 'bytes',
+    labels: [],
+    help: 'Bytes of commands in those writes',
+  },
   understudy_refused_total: {
     type: 'counter',
     unit: 'refusals',
