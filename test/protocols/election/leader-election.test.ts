@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { test } from 'tap'
 import { sourceModule } from '../../support/source-module.ts'
 import { LockWorld, ttlMs } from '../lock/lock-world.ts'
-import { lockLimits, type LockClient } from '../lock/recipes-source.ts'
+import { LockError, lockLimits, type LockClient } from '../lock/recipes-source.ts'
 
 const { leaderElection } = await sourceModule<
   typeof import('../../../packages/protocols/src/election/leader-election.ts')
@@ -92,6 +92,37 @@ void test('a candidate whose session is lost while it waits stands again, until 
   a.port.isCutOff = true
   t.equal(await world.failure(third), 'LOCK_TIMEOUT')
   t.ok(world.time.nowMs < 60_000)
+})
+
+void test('a candidate whose client has too much under way waits and stands again, until its own time is over', async (t) => {
+  const world = new LockWorld()
+  const { client } = world.client()
+  let refusals = 0
+  const full =
+    (least: number): LockClient['election'] =>
+    (name, options) => {
+      const lock = client.election(name, options)
+      return {
+        ...lock,
+        name,
+        acquire: (how) => {
+          if (refusals++ >= least) return lock.acquire(how)
+          return Promise.reject(new LockError('LOCK_CLIENT_FULL', 'More calls wait than waitingMax'))
+        },
+        tryAcquire: (how) => lock.tryAcquire(how),
+      }
+    }
+  const { view, sleep, nowMs } = {
+    view: client.view.bind(client),
+    sleep: client.sleep.bind(client),
+    nowMs: client.nowMs.bind(client),
+  }
+  const election = leaderElection({ view, sleep, nowMs, election: full(3) }, { name: 'lead' })
+  t.ok(await world.get(election.campaign()))
+  t.equal(refusals, 4)
+  const never = leaderElection({ view, sleep, nowMs, election: full(1_000_000) }, { name: 'other' })
+  t.equal(await world.failure(never.campaign({ timeoutMs: 2_000 })), 'LOCK_CLIENT_FULL')
+  t.equal(await world.failure(never.campaign({ timeoutMs: 0 })), 'LOCK_BAD_REQUEST')
 })
 
 void test('L10 who has resigned does nothing more: late work is fenced, here and wherever the next leader has shown its term', async (t) => {

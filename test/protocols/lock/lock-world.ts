@@ -8,9 +8,11 @@ import {
   LockMachine,
   type LockAnswer,
   type LockClient,
+  type LockControlOptions,
   type LockCommand,
   type LockGrant,
   type LockPort,
+  type LockRequest,
   type LockResult,
   type LockView,
   type LockViewOptions,
@@ -40,10 +42,12 @@ export class LockWorld {
   readonly ports: FakePort[] = []
   #index = 0
   #granted: LockGrant[] = []
+  #refused: LockRequest[] = []
   readonly #watchers = new Set<() => void>()
 
   constructor() {
     this.machine.onGrant((grants) => void this.#granted.push(...grants))
+    this.machine.onRefused((requests) => void this.#refused.push(...requests))
     const tick = (): void => {
       this.expire()
       this.time.at(this.time.nowMs + 50, tick)
@@ -86,6 +90,9 @@ export class LockWorld {
       timeMs,
       data: encodeLockCommand(command),
     })
+    const refused = this.#refused
+    this.#refused = []
+    for (const port of this.ports) port.refuse(refused)
     const grants = this.#granted
     this.#granted = []
     for (const port of this.ports) port.push(grants)
@@ -124,11 +131,16 @@ export class FakePort implements LockPort {
   /** How fast its clock runs: 1.01 is a hundredth too fast. Set before it is used. */
   clockRate = 1
   onGrant: ((grant: LockGrant) => void) | undefined
+  onRefused: ((request: LockRequest) => void) | undefined
   onDetached: (() => void) | undefined
   onSessionOver: ((session: number) => void) | undefined
   attached: number | undefined
   attachments = 0
   sleeps = 0
+  /** Sleeps that go on. */
+  asleep = 0
+  /** Calls on the control lane that are under way. */
+  controls = 0
   #stoppedUntilMs = 0
   #isClosed = false
   readonly #calls = new Set<(error: Error) => void>()
@@ -142,10 +154,14 @@ export class FakePort implements LockPort {
 
   readonly sleep = (ms: number, signal: AbortSignal | undefined): Promise<void> => {
     this.sleeps++
+    this.asleep++
     return new Promise((resolve) => {
+      let isDone = false
       const done = (): void => {
         callOff()
         signal?.removeEventListener('abort', done)
+        if (!isDone) this.asleep--
+        isDone = true
         resolve()
       }
       const callOff = this.#world.time.at(this.#world.time.nowMs + ms / this.clockRate, () =>
@@ -161,8 +177,22 @@ export class FakePort implements LockPort {
     return this.#call('write', what, command, options, true, () => (result ??= this.#world.apply(command)))
   }
 
-  readonly control = (what: string, command: LockCommand, options: WaitOptions): Promise<LockAnswer> =>
-    this.#call('control', what, command, options, false, () => this.#world.apply(command))
+  readonly control = (
+    what: string,
+    command: LockCommand,
+    options: LockControlOptions,
+  ): Promise<LockAnswer> => {
+    this.controls++
+    options.onBegin?.({ lastProblem: 'nobody has answered' })
+    const done = (): void => {
+      this.controls--
+    }
+    const answer = this.#call<LockAnswer>('control', what, command, options, false, () =>
+      this.#world.apply(command),
+    )
+    answer.then(done, done)
+    return answer
+  }
 
   readonly states = (
     session: number,
@@ -232,6 +262,13 @@ export class FakePort implements LockPort {
     for (const grant of grants) {
       if (grant.session !== this.attached) continue
       this.#carry({ verb: 'push', isAnswer: true }, () => this.#take(() => this.onGrant?.(grant)))
+    }
+  }
+
+  refuse(requests: readonly LockRequest[]): void {
+    for (const request of requests) {
+      if (request.session !== this.attached) continue
+      this.#carry({ verb: 'push', isAnswer: true }, () => this.#take(() => this.onRefused?.(request)))
     }
   }
 
@@ -310,7 +347,8 @@ export class FakePort implements LockPort {
         if (isRepeated) callsOff.push(time.at(time.nowMs + attemptMs, () => this.#take(send)))
       }
       if (this.#isClosed) return reject(new LockError('LOCK_CLIENT_CLOSED', 'The client was closed'))
-      this.#calls.add(fail)
+      // As the real one: whoever is asked on the control lane is left alone, and its caller has a signal.
+      if (verb !== 'control') this.#calls.add(fail)
       if (signal?.aborted === true) return aborted()
       signal?.addEventListener('abort', aborted, { once: true })
       callsOff.push(time.at(untilMs, () => this.#take(late, 1)))

@@ -8,6 +8,7 @@ import {
   type LockAnswer,
   type LockCommand,
   type LockGrant,
+  type LockRequest,
   type LockResult,
 } from './machine-source.ts'
 
@@ -19,6 +20,7 @@ export class LockLog {
   timeMs = 0
   /** Since `takeGrants`. */
   grants: LockGrant[] = []
+  refused: LockRequest[] = []
   over: number[] = []
   changed: string[] = []
 
@@ -30,6 +32,7 @@ export class LockLog {
   become(machine: LockMachine): void {
     this.machine = machine
     machine.onGrant((grants) => void this.grants.push(...grants))
+    machine.onRefused((requests) => void this.refused.push(...requests))
     machine.onSessionOver((sessions) => void this.over.push(...sessions))
     machine.onChange((names) => void this.changed.push(...(names ?? ['(any)'])))
   }

@@ -143,6 +143,10 @@ export class ReferenceLocks {
         if (there.kind !== 'semaphore') return { code: 'LOCK_WRONG_KIND' }
         there.capacity = command.permits
         there.isKept = true
+        // What can never be served is refused, wherever it stands.
+        this.requests = this.requests.filter(
+          (one) => one.name !== command.name || one.where !== 'queued' || one.permits <= command.permits,
+        )
         this.settle(command.name)
         return { type: 'done' }
       }

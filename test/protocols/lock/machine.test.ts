@@ -153,6 +153,43 @@ void test('semaphore: permits change at run time; who holds more than is left ke
   t.equal(log.machine.view('s'), undefined)
 })
 
+void test('semaphore: what its permits can serve no more is refused as they are lowered, and holds up nobody', async (t) => {
+  const log = new LockLog()
+  const [a, b, c] = [log.open(), log.open(), log.open()]
+  const semaphore = { kind: 'semaphore', capacity: 5 } as const
+  log.acquire(a, 1, 's', { ...semaphore, permits: 4 })
+  t.strictSame(log.acquire(b, 1, 's', { ...semaphore, permits: 5 }), queued(0))
+  t.strictSame(log.acquire(c, 1, 's', { ...semaphore, permits: 1 }), queued(1))
+  t.strictSame(log.acquire(b, 2, 's', { ...semaphore, permits: 3 }), queued(2))
+  log.answer({ type: 'set-permits', name: 's', permits: 5 })
+  t.strictSame(log.refused, [])
+  log.answer({ type: 'set-permits', name: 's', permits: 2 })
+  t.strictSame(log.refused, [
+    { session: b, request: 1 },
+    { session: b, request: 2 },
+  ])
+  t.strictSame(log.machine.state(b, 1), { type: 'released', was: 'nothing' })
+  t.equal(
+    log.codeOf(acquire(b, 3, 's', { ...semaphore, permits: 5 })),
+    'LOCK_BAD_REQUEST',
+    'and so is who comes now',
+  )
+  log.release(a, 1)
+  t.strictSame(log.takeGrants(), [{ session: c, request: 1, token: 2 }], 'who was behind it is served')
+  t.match(log.machine.view('s'), { waiting: 0, capacity: 2 })
+})
+
+void test('semaphore: whoever was held up by what is refused now is let through in that entry', async (t) => {
+  const log = new LockLog()
+  const [a, b, c] = [log.open(), log.open(), log.open()]
+  const semaphore = { kind: 'semaphore', capacity: 3 } as const
+  log.acquire(a, 1, 's', semaphore)
+  log.acquire(b, 1, 's', { ...semaphore, permits: 3 })
+  log.acquire(c, 1, 's', semaphore)
+  log.answer({ type: 'set-permits', name: 's', permits: 2 })
+  t.strictSame(log.takeGrants(), [{ session: c, request: 1, token: 2 }])
+})
+
 void test('session: its end gives back all of it, and grants to others only', async (t) => {
   const log = new LockLog()
   const [a, b] = [log.open(), log.open()]
@@ -478,6 +515,7 @@ void test('onChange: names what changed; the replica tells of the life in progre
   const told: unknown[] = []
   const stop = replica.listen({
     onGrant: (grants) => told.push(grants),
+    onRefused: (requests) => told.push(requests),
     onSessionOver: (sessions) => told.push(sessions),
     onChange: (names) => told.push(names === undefined ? 'any' : [...names]),
   })

@@ -245,6 +245,125 @@ void test('Semaphore: its permits change while it is used, and a crash gives all
   t.same(world.holders('s').length, 2)
 })
 
+void test('Semaphore: who waits for more than there are any more is refused, and those behind it go on', async (t) => {
+  for (const isPushLost of [false, true]) {
+    const world = new LockWorld()
+    const [first, third] = clients(world, 2) as [LockClient, LockClient]
+    const second = world.client()
+    const options = { permits: 4 }
+    await world.get(first.semaphore('s', options).acquire({ permits: 3 }))
+    const large = world.get(
+      second.client
+        .semaphore('s', options)
+        .acquire({ permits: 4, timeoutMs: 600_000 })
+        .catch((error: unknown) => error),
+    )
+    await world.time.pass(20)
+    const small = third.semaphore('s', options).acquire({ timeoutMs: 600_000 })
+    await world.time.pass(20)
+    t.equal(world.waiting('s'), 2)
+    if (isPushLost) second.port.fate = ({ verb }) => (verb === 'push' ? 'lost' : 'fine')
+    const sinceMs = world.time.nowMs
+    await world.get(first.semaphore('s', options).setPermits(2))
+    t.match(await large, { code: 'LOCK_BAD_REQUEST', message: /has 2 permits in all, and 4 were asked for/ })
+    t.ok(
+      world.time.nowMs - sinceMs <= (isPushLost ? ttlMs / 2 : 10 * latencyMs),
+      `${world.time.nowMs - sinceMs} ms`,
+    )
+    t.equal(world.waiting('s'), 1, 'nobody stands before the small one')
+    await world.get(first.semaphore('s', options).setPermits(4))
+    await world.get(small)
+  }
+})
+
+void test('Semaphore: who is refused as permits are raised again waits anew', async (t) => {
+  const world = new LockWorld()
+  const [first, second] = clients(world, 2) as [LockClient, LockClient]
+  const options = { permits: 4 }
+  const one = await world.get(first.semaphore('s', options).acquire())
+  const large = second.semaphore('s', options).acquire({ permits: 4, timeoutMs: 600_000 })
+  await world.time.pass(20)
+  const lowered = first.semaphore('s', options).setPermits(2)
+  const raised = first.semaphore('s', options).setPermits(4)
+  await world.get(Promise.all([lowered, raised]))
+  await world.time.pass(20)
+  t.equal(world.waiting('s'), 1)
+  await world.get(one.release())
+  await world.get(large)
+})
+
+void test('LockClient: what is no time to wait, and what are no numbers, is refused before anything is sent', async (t) => {
+  const world = new LockWorld()
+  const { client } = world.client()
+  await world.get(client.session())
+  const before = world.commands.length
+  for (const ms of [0, -1, Number.NaN]) {
+    const refused = async (promise: Promise<unknown>): Promise<void> => {
+      await t.rejects(
+        world.get(promise),
+        { code: 'LOCK_BAD_REQUEST', message: /"timeoutMs" must be .*tryAcquire/ },
+        `${ms}`,
+      )
+    }
+    const options = { timeoutMs: ms }
+    await refused(client.mutex('a').acquire(options))
+    await refused(client.mutex('a').tryAcquire(options))
+    await refused(client.semaphore('b', { permits: 1 }).acquire(options))
+    await refused(client.spinLock('c', { ttlMs: 100 }).acquire(options))
+    await refused(client.spinLock('c', { ttlMs: 100 }).tryAcquire(options))
+    await refused(client.multi([client.mutex('a')]).acquire(options))
+    await refused(client.barrier('d', { parties: 1 }).pass(options))
+    await refused(client.latch('e', { count: 1 }).wait(options))
+    await refused(client.session(options))
+  }
+  const wrong = { code: 'LOCK_BAD_REQUEST', message: /must be a whole number from/ }
+  for (const number of [-1, 0.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53]) {
+    t.throws(() => client.barrier('d', { parties: number }), { ...wrong, details: { value: number } })
+    t.throws(() => client.doubleBarrier('d', { parties: number }), wrong)
+    t.throws(() => client.latch('e', { count: number }), wrong)
+    t.throws(() => client.spinLock('c', { ttlMs: number }), wrong)
+    t.throws(() => client.semaphore('b', { permits: number }), wrong)
+    await t.rejects(client.latch('e', { count: 1 }).countDown(number), wrong)
+    await t.rejects(client.semaphore('b', { permits: 1 }).acquire({ permits: number }), wrong)
+    await t.rejects(client.semaphore('b', { permits: 1 }).setPermits(number), wrong)
+  }
+  t.throws(() => client.barrier('d', { parties: 0 }), wrong)
+  t.throws(() => client.barrier('d', { parties: lockLimits.partiesMax + 1 }), {
+    message: 'Cannot use the barrier "d": "parties" must be a whole number from 1 to 16384, got 16385',
+  })
+  t.throws(() => client.spinLock('c', { ttlMs: lockLimits.ttlMsMax + 1 }), wrong)
+  t.equal(world.commands.length, before)
+  const spin = await world.get(client.spinLock('c', { ttlMs: 100 }).acquire())
+  await t.rejects(spin.extend(0.5), wrong)
+})
+
+void test('LockClient: LOCK_TIMEOUT says of what, after how long, and how many were before it', async (t) => {
+  const world = new LockWorld()
+  const [first, second, third] = clients(world, 3) as [LockClient, LockClient, LockClient]
+  await world.get(first.mutex('a').acquire())
+  const next = second.mutex('a').acquire({ timeoutMs: 60_000 })
+  await world.time.pass(20)
+  await t.rejects(world.get(third.mutex('a').acquire({ timeoutMs: 100 })), {
+    code: 'LOCK_TIMEOUT',
+    details: { name: 'a', waitedMs: 100, ahead: 1, outcome: 'not-held' },
+  })
+  await world.get(first.close())
+  await world.get(next)
+  const spin = second.spinLock('s', { ttlMs: 60_000 })
+  await world.get(spin.acquire())
+  await t.rejects(world.get(third.spinLock('s', { ttlMs: 1_000 }).acquire({ timeoutMs: 100 })), {
+    code: 'LOCK_TIMEOUT',
+    details: { name: 's', waitedMs: 100, outcome: 'not-held' },
+  })
+  const cut = world.client()
+  await world.get(cut.client.session())
+  cut.port.fate = ({ verb }) => (verb === 'write' ? 'lost' : 'fine')
+  await t.rejects(world.get(cut.client.mutex('b').acquire({ timeoutMs: 300 })), {
+    code: 'LOCK_TIMEOUT',
+    details: { name: 'b', waitedMs: 300, ahead: undefined, outcome: 'unknown' },
+  })
+})
+
 void test('multi: takes all in the order of their names, whatever order they are given in', async (t) => {
   const world = new LockWorld()
   const [first, second] = clients(world, 2) as [LockClient, LockClient]

@@ -22,6 +22,8 @@ export const { DeadlineAlarm } = await sourceModule<
 export type LockClient = import('../../../packages/protocols/src/lock/lock-client.ts').LockClient
 export type LockMachine = import('../../../packages/protocols/src/lock/lock-machine.ts').LockMachine
 export type LockPort = import('../../../packages/protocols/src/lock/lock-port.ts').LockPort
+export type LockControlOptions =
+  import('../../../packages/protocols/src/lock/lock-port.ts').LockControlOptions
 export type LockViewOptions = import('../../../packages/protocols/src/lock/lock-port.ts').LockViewOptions
 export type * from '../../../packages/protocols/src/lock/lock-command.ts'
 export type * from '../../../packages/protocols/src/lock/lock.ts'

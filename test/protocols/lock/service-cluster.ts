@@ -3,7 +3,7 @@ import type { ClusterNode } from '@understudy/cluster'
 import { virtualCluster, type VirtualCluster } from '../../support/virtual-cluster.ts'
 import { sourceModule } from '../../support/source-module.ts'
 
-const { startLockService } = await sourceModule<
+export const { openLocks, startLockService } = await sourceModule<
   typeof import('../../../packages/protocols/src/lock/lock-service.ts')
 >('protocols', 'lock/lock-service')
 const { LockReplica } = await sourceModule<

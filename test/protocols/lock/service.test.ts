@@ -1,8 +1,18 @@
 /** The lock table's service and its callers: the way to the leader, pushes of grants, views that wait, what is bounded. */
 import { test } from 'tap'
+import type { ClusterNode } from '@understudy/cluster'
 import { actor, type MessageOf } from '@understudy/runtime'
 import { spawnSystemActor, type InternalSystem } from '@understudy/runtime/internal'
-import { acquire, codec, lockCluster, protocol, sessionTtlMs, type LockCommand } from './service-cluster.ts'
+import {
+  acquire,
+  codec,
+  lockCluster,
+  openLocks,
+  protocol,
+  sessionTtlMs,
+  startLockService,
+  type LockCommand,
+} from './service-cluster.ts'
 
 void test('LockCaller: takes and gives back, from a node that has no part in the group; one entry each', async (t) => {
   await using locks = await lockCluster()
@@ -266,6 +276,107 @@ void test('LockService: keep-alives have a lane of their own, and no session of 
   })
   await locks.get(caller.control('end', { type: 'end-session', session }, {}))
   t.equal(protocol.LockService.messages.control?.lane, 'control')
+})
+
+void test('LockCaller: a refusal of who waits is pushed as permits are lowered', async (t) => {
+  await using locks = await lockCluster()
+  const [one, two] = [await locks.attached('d'), await locks.attached('b')]
+  const refused: unknown[] = []
+  two.caller.onRefused = (request) => refused.push(request)
+  const semaphore = { kind: 'semaphore', capacity: 3 } as const
+  await locks.get(one.caller.write('acquire', acquire(one.session, 1, 's', semaphore), {}))
+  await locks.get(two.caller.write('acquire', acquire(two.session, 5, 's', { ...semaphore, permits: 3 }), {}))
+  await locks.get(one.caller.write('lower', { type: 'set-permits', name: 's', permits: 2 }, {}))
+  await locks.cluster.advance(0)
+  t.match(refused, [{ session: two.session, request: 5 }])
+  await locks.get(two.caller.write('acquire', acquire(two.session, 6, 's', { ...semaphore, permits: 2 }), {}))
+  await locks.get(one.caller.write('release', { type: 'release', session: one.session, request: 1 }, {}))
+  await locks.cluster.advance(0)
+  t.match(two.grants, [{ session: two.session, request: 6 }])
+  t.same(two.ends, [], 'one count of pushes for both')
+})
+
+void test('LockCaller: keep-alives beside a leader that is silent find the new one, and do not wait for the first', async (t) => {
+  await using locks = await lockCluster()
+  const { caller, session } = await locks.attached('d', { attemptMs: 2_000 })
+  const { cluster, group } = locks
+  const keep = (): Promise<unknown> =>
+    caller.control('keep', { type: 'keep-alive', session }, { timeoutMs: 9_000, silentAfterMs: 500 })
+  await locks.get(keep())
+  const goOn = cluster.stall(locks.nodes['a'] as ClusterNode)
+  group.elect('b')
+  const first = keep()
+  await cluster.advance(510)
+  const before = cluster.platform.clock.monotonicMs()
+  t.match(await locks.get(keep()), { type: 'session', session })
+  t.match(await locks.get(keep()), { type: 'session', session }, 'and who comes behind goes there at once')
+  t.ok(cluster.platform.clock.monotonicMs() - before < 500)
+  let isAnswered = false
+  void first.then(() => (isAnswered = true))
+  await cluster.advance(10)
+  t.equal(isAnswered, false)
+  goOn()
+  t.match(await locks.get(first), { type: 'session', session }, 'the first was waited for, and is led on')
+})
+
+void test('LockCaller: a leader that is slow keeps every second keep-alive, and is believed as soon as it answers', async (t) => {
+  await using locks = await lockCluster()
+  const { caller, session } = await locks.attached('d', { attemptMs: 4_000 })
+  const { cluster } = locks
+  const keep = (): Promise<unknown> =>
+    caller.control('keep', { type: 'keep-alive', session }, { timeoutMs: 9_000, silentAfterMs: 500 })
+  await locks.get(keep())
+  const goOn = cluster.stall(locks.nodes['a'] as ClusterNode)
+  const under = [keep()]
+  for (let i = 0; i < 4; i++) {
+    await cluster.advance(510)
+    under.push(keep())
+  }
+  goOn()
+  const answers = await locks.get(Promise.all(under))
+  t.equal(answers.length, 5)
+  // Nobody else is asked any more.
+  for (const name of ['b', 'c']) cluster.stall(locks.nodes[name] as ClusterNode)
+  for (let i = 0; i < 4; i++) {
+    const before = cluster.platform.clock.monotonicMs()
+    await locks.get(keep())
+    t.ok(cluster.platform.clock.monotonicMs() - before < 100)
+  }
+})
+
+void test('LockCaller: no time to wait is refused before anything is sent', async (t) => {
+  await using locks = await lockCluster()
+  const { caller } = await locks.attached()
+  const wrong = {
+    error: { code: 'LOCK_BAD_REQUEST', message: /"timeoutMs" must be a number above 0, got 0/ },
+  }
+  const before = locks.group.applied.length
+  const write = caller.write('the counter "n"', { type: 'count-add', name: 'n', by: 1 }, { timeoutMs: 0 })
+  t.match(await locks.cluster.outcome(write), wrong)
+  t.match(await locks.cluster.outcome(caller.view('n', { timeoutMs: 0 })), wrong)
+  t.match(await locks.cluster.outcome(caller.list('', { timeoutMs: 0 })), wrong)
+  t.equal(locks.group.applied.length, before)
+})
+
+void test('openLocks: a second table of one name on a node is refused with a code, and the first goes on', async (t) => {
+  await using locks = await lockCluster()
+  const a = locks.nodes['a'] as ClusterNode
+  const open = (name: string, openGroup = (): Promise<never> => Promise.reject(new Error('not asked for'))) =>
+    locks.cluster.outcome(openLocks(a, { name, openGroup }))
+  const refused = { error: { code: 'LOCK_ALREADY_OPEN', message: /"locks" on node "a": it is open already/ } }
+  t.match(await open('locks'), refused)
+  t.throws(() => startLockService(a, locks.group.group('a'), locks.replica('a')), refused.error)
+  // One that is being opened counts, and one whose opening failed does not.
+  let fail: (error: Error) => void = () => undefined
+  const slow = open('other', () => new Promise((_, reject) => (fail = reject)))
+  t.match(await open('other'), {
+    error: { code: 'LOCK_ALREADY_OPEN', details: { name: 'other', node: 'a' } },
+  })
+  fail(new Error('the disk is full'))
+  t.match(await slow, { error: { message: 'the disk is full' } })
+  t.match(await open('other'), { error: { message: 'not asked for' } })
+  const { caller } = await locks.attached()
+  await locks.get(caller.write('still', { type: 'count-add', name: 'n', by: 1 }, {}))
 })
 
 void test('LockService: a leader that is not up to date attaches nobody before it is', async (t) => {

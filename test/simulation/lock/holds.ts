@@ -124,7 +124,7 @@ export class Holds {
   }
 
   /** Changes how many permits a semaphore has. */
-  async setPermits(place: SimulatedNode, name: string, permits: number): Promise<void> {
+  async setPermits(place: SimulatedNode, name: string, permits: number): Promise<boolean> {
     const op = this.#history.begin(this.#client(), { type: 'set-permits', name, permits })
     const { type } = await this.#bed.attempt(place, async (client) => {
       await client.semaphore(name, { permits: 1 }).setPermits(permits)
@@ -134,6 +134,7 @@ export class Holds {
       op.ok(true)
     } else if (type === 'refused') op.failed()
     else op.unknown()
+    return type === 'done'
   }
 
   judge(): void {

@@ -110,10 +110,21 @@ export class LockTruth {
         }
         fresh.push(this.#grant(asked, state.token))
         this.#met('waited')
-      } else if (state.type === 'queued') still.push(asked)
+      } else if (state.type === 'queued') {
+        still.push(asked)
+        this.#canBeServed(asked)
+      } else if (this.#before.has(asked.name)) this.#met('refused-waiting')
     }
     this.#queued = still
     this.#judge(fresh)
+  }
+
+  /** Else it would hold up all others behind it. */
+  #canBeServed({ session, request, name, kind, permits }: Asked): void {
+    const capacity = this.#capacities.get(name) ?? 0
+    if (kind !== 'semaphore' || permits <= capacity) return
+    const text = `request ${request} of session ${session} waits for ${permits} permits of "${name}", which has ${capacity}`
+    this.#fail('who-waits-can-be-served', text)
   }
 
   #carriedOut(command: LockCommand, answer: LockAnswer, stateOf: StateOf, fresh: Granted[]): void {
@@ -128,10 +139,8 @@ export class LockTruth {
     if (command.type !== 'acquire') return
     const { session, request, name, kind, permits, capacity, data } = command
     const isKnown = (one: Asked): boolean => one.session === session && one.request === request
-    if (this.#held.some(isKnown) || fresh.some(isKnown) || this.#queued.some(isKnown)) {
-      this.#met('asked-again')
-      return
-    }
+    // The group's session lets no command of a client come twice, and a request that was given up keeps its number.
+    if (this.#held.some(isKnown) || fresh.some(isKnown) || this.#queued.some(isKnown)) return
     if (kind === 'semaphore' && !this.#capacities.has(name)) this.#capacities.set(name, capacity)
     const asked = { session, request, name, kind, permits, data }
     if (answer.type === 'queued') this.#queued.push(asked)
@@ -188,16 +197,20 @@ export class LockTruth {
   #isAlone(one: Granted): void {
     for (const belief of this.believed) {
       const { name, permits, held, process: life, isReleased } = belief
-      if (!life.isAlive || isReleased || held.signal.aborted) {
+      if (!life.isAlive || isReleased) {
         this.believed.delete(belief)
         continue
       }
       const isShared = one.kind === 'read-write' && one.permits > 0 && permits > 0
       if (name !== one.name || one.kind === 'semaphore' || isShared || held.token === one.token) continue
-      // Who stands still believes nothing, and finds out when it goes on.
+      // Who stands still believes nothing, and finds out when it goes on. Before its signal is looked at: that is to find out.
       const nowMs = life.platform.clock.monotonicMs()
       if (life.isBlocked || nowMs >= held.heldUntilMs) {
-        this.#met('granted-over-a-sleeper')
+        if (life.isBlocked) this.#met('granted-over-a-sleeper')
+        continue
+      }
+      if (held.signal.aborted) {
+        this.believed.delete(belief)
         continue
       }
       this.#fail(

@@ -1,5 +1,6 @@
 /** Locks: their holders are disjoint as what they guard sees it, and every recipe is a sequential object to its clients. */
 import { barrierFaults, barrierTags, runBarriers } from '../lock/barriers.ts'
+import { downingTags, runDowning } from '../lock/downing.ts'
 import { electionFaults, electionTags, runElection } from '../lock/election.ts'
 import { mutexFaults, mutexTags, runMutex, runUnguarded } from '../lock/mutex.ts'
 import { recipeFaults, recipeTags, runRecipes } from '../lock/recipes.ts'
@@ -35,6 +36,13 @@ export const lockScenarios: readonly Scenario[] = [
     sometimes: [...electionTags, ...frameTags],
     faults: electionFaults,
     run: runElection,
+  },
+  {
+    name: 'lock/downing',
+    about:
+      'splits and pauses under downing by a lock of a table that falls apart with the nodes: never two sides, one cluster at last',
+    sometimes: downingTags,
+    run: runDowning,
   },
   {
     name: 'wrong/unguarded-lock',

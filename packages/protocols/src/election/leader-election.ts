@@ -5,6 +5,7 @@
  * LeaderLatch leave it to their users; pitfall L10).
  */
 import { isActorError } from '@understudy/runtime'
+import { checkTimeout } from '../lock/claim-error.ts'
 import type { Guarded } from '../lock/guard.ts'
 import type { Fence } from '../lock/guard-memory.ts'
 import type { Reign } from '../lock/lock-command.ts'
@@ -104,6 +105,7 @@ class Election implements LeaderElection {
   }
 
   readonly campaign = async (options: AcquireOptions = {}): Promise<Leadership> => {
+    checkTimeout(`the lead of "${this.name}"`, options.timeoutMs)
     const untilMs = this.#client.nowMs() + (options.timeoutMs ?? standsMs)
     for (let tries = 0; ; tries++) {
       try {
@@ -151,6 +153,8 @@ function mayStandAgain(error: unknown): boolean {
     isActorError(error, 'LOCK_LOST') ||
     isActorError(error, 'LOCK_SESSION_LOST') ||
     isActorError(error, 'LOCK_UNAVAILABLE') ||
+    // It has too much under way of others.
+    isActorError(error, 'LOCK_CLIENT_FULL') ||
     isActorError(error, 'PROTOCOLS_OUTCOME_UNKNOWN')
   )
 }

@@ -38,6 +38,9 @@ export type DowningLockClient = Pick<LockClient, 'spinLock' | 'nowMs' | 'sleep'>
  *   has most of them. Without a majority of them on any side **all nodes go down**, also when only those died and no link did: it
  *   is for clusters whose other nodes are many or come and go, on a few that stay.
  *
+ * With the table on this cluster's nodes, set `expect` of the nodes above the number that one split can make go: those that went start
+ * again, and as many as `expect` that meet on their side would found another cluster, beside the one that lives.
+ *
  * An answer in doubt is a no. The node that had asked is lost then, not the cluster: a lease that was given for all that, unnoticed,
  * ends after `ttlMs`, and until then the other side is refused.
  *

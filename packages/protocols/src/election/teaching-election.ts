@@ -38,7 +38,7 @@ export const TeachingElection = protocol(
     /** Whom this member takes for the leader. */
     leader: ask(nameOrNull),
   },
-  { delivery: 'lossy' },
+  { delivery: 'lossy', absence: 'expected' },
 )
 
 export type TeachingElectionMessages = MessagesOf<typeof TeachingElection>

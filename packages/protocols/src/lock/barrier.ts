@@ -1,6 +1,8 @@
 /** Nobody goes on before all have come. */
+import { checkWhole } from './claim-error.ts'
 import type { ClientSession } from './client-session.ts'
 import type { Barrier, WaitOptions } from './lock.ts'
+import { lockLimits } from './lock-limit.ts'
 import { held } from './queued-lock.ts'
 
 /**
@@ -12,6 +14,7 @@ export function barrier(
   name: string,
   { parties }: { readonly parties: number },
 ): Barrier {
+  checkWhole(`the barrier "${name}"`, 'parties', parties, 1, lockLimits.partiesMax)
   const wish = {
     name,
     what: `a pass through the barrier "${name}"`,

@@ -19,8 +19,49 @@ export function sessionLost(what: string, why: string): LockError {
   return new LockError('LOCK_SESSION_LOST', `Did not get ${what}: ${why}; nothing is held, ask for it again`)
 }
 
-export function timedOut(what: string, why: string, cause?: unknown): LockError {
-  return new LockError('LOCK_TIMEOUT', `Did not get ${what} in time: ${why}; it is given up`, {}, cause)
+/** What LOCK_TIMEOUT says in its `details`. */
+export interface TimeoutDetails {
+  readonly name: string
+  /** How long it was waited for. Milliseconds. */
+  readonly waitedMs: number
+  /** So many were before it when that was last told; undefined: nobody had said. */
+  readonly ahead?: number | undefined
+  /**
+   * `not-held`: others had it. `unknown`: a question was not answered; if it was carried out it is undone in the background. In both
+   * cases nothing is held.
+   */
+  readonly outcome: 'not-held' | 'unknown'
+}
+
+export function timedOut(what: string, why: string, details: TimeoutDetails, cause?: unknown): LockError {
+  const { ahead, ...known } = details
+  return new LockError(
+    'LOCK_TIMEOUT',
+    `Did not get ${what} in time: ${why}; it is given up`,
+    { ...known, ...(ahead === undefined ? {} : { ahead }) },
+    cause,
+  )
+}
+
+/** Of a time limit that cannot be kept. @throws {LockError} LOCK_BAD_REQUEST */
+export function checkTimeout(what: string, timeoutMs: number | undefined): void {
+  if (timeoutMs === undefined || timeoutMs > 0) return
+  throw new LockError(
+    'LOCK_BAD_REQUEST',
+    `Cannot ask for ${what}: "timeoutMs" must be a number above 0, got ${timeoutMs}: it is the time for all of it, the question to ` +
+      'the table included. To take a lock only if it is free, use tryAcquire(); to wait as long as the client allows, leave it out',
+    { outcome: 'not-done', timeoutMs },
+  )
+}
+
+/** @throws {LockError} LOCK_BAD_REQUEST: `value` is no whole number from `least` to `most` */
+export function checkWhole(what: string, option: string, value: number, least: number, most: number): void {
+  if (Number.isSafeInteger(value) && value >= least && value <= most) return
+  throw new LockError(
+    'LOCK_BAD_REQUEST',
+    `Cannot use ${what}: "${option}" must be a whole number from ${least} to ${most}, got ${value}`,
+    { outcome: 'not-done', option, value, least, most },
+  )
 }
 
 export function givenUp(what: string, signal: AbortSignal | undefined): Aborted {
@@ -28,7 +69,8 @@ export function givenUp(what: string, signal: AbortSignal | undefined): Aborted 
 }
 
 export function unavailable(what: string, why: string, cause?: unknown): LockError {
-  return new LockError('LOCK_UNAVAILABLE', `${what} was not asked for: ${why}; try again later`, {}, cause)
+  const text = `${what} was not asked for: ${why}; try again later`
+  return new LockError('LOCK_UNAVAILABLE', text, { outcome: 'not-done' }, cause)
 }
 
 export function clientClosed(): LockError {

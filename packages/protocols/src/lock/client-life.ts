@@ -25,15 +25,22 @@ export class Claim implements Alarmed {
   token: number | undefined
   /** The table had it wait. */
   hasWaited = false
+  /** The table has ended its wait, and not its session. */
+  isGone = false
+  /** So many were before it when that was last told. */
+  ahead: number | undefined
+  /** Since when its caller waits. */
+  readonly sinceMs: number
   /** When its caller stops waiting. */
   readonly untilMs: number
   readonly #lost = new LazySignal()
   #waiter: ClaimWaiter | undefined
 
-  constructor(life: ClientLife, request: number, wish: ClaimWish, untilMs: number) {
+  constructor(life: ClientLife, request: number, wish: ClaimWish, sinceMs: number, untilMs: number) {
     this.life = life
     this.request = request
     this.wish = wish
+    this.sinceMs = sinceMs
     this.untilMs = untilMs
   }
 
@@ -140,13 +147,13 @@ export class ClientLife implements Alarmed {
   }
 
   /** @throws {LockError} LOCK_LIMIT: too much of this session is held, waits, or is being given up */
-  begin(wish: ClaimWish, untilMs: number): Claim {
+  begin(wish: ClaimWish, sinceMs: number, untilMs: number): Claim {
     const most = lockLimits.requestsPerSessionMax
     if (this.claims.size + this.givenUp.size >= most) {
       const text = `Cannot ask for ${wish.what}: ${most} requests of this client are held or wait (the limit requestsPerSessionMax)`
       throw new LockError('LOCK_LIMIT', `${text}; release some, or use another client`)
     }
-    const claim = new Claim(this, ++this.#requests, wish, untilMs)
+    const claim = new Claim(this, ++this.#requests, wish, sinceMs, untilMs)
     this.claims.set(claim.request, claim)
     return claim
   }

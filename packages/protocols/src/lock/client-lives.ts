@@ -4,7 +4,9 @@ import { clientClosed, givenUp, isRefusal, sessionLost, unavailable } from './cl
 import { ClientLife } from './client-life.ts'
 import { DeadlineAlarm } from './deadline-alarm.ts'
 import type { LockGrant } from './lock-command.ts'
-import type { LockPort } from './lock-port.ts'
+import type { LockError } from './lock-error.ts'
+import { beats, heldUntil, KeepAlive, silentAfterMs } from './keep-alive.ts'
+import type { LockCallView, LockPort } from './lock-port.ts'
 
 export interface ClientSessionOptions {
   /** A session that is not kept alive for so long is over. Milliseconds. */
@@ -15,12 +17,8 @@ export interface ClientSessionOptions {
   readonly label: string
 }
 
-/** How fast the clocks of two nodes may run apart. */
-const clockDriftMax = 0.01
-/** What is held is lost so much of its time before the table can give it to others: for whoever has to stop. */
-const marginShare = 0.05
-/** Keep-alives in the time of a session. */
-const beats = 3
+/** Openings that are under way at a time. */
+const openingsMax = 3
 /** Requests whose state is asked for at a time. */
 const statesMax = 256
 const backoffMs = 10
@@ -33,6 +31,11 @@ export class ClientLives {
   readonly alarm: DeadlineAlarm
   #life: ClientLife | undefined
   #opening: Promise<ClientLife> | undefined
+  /** What the last opening has come to. */
+  #problem: unknown
+  /** The last opening that was begun. */
+  #call: LockCallView | undefined
+  readonly #over = new AbortController()
   #closing: Promise<void> | undefined
   #isClosed = false
 
@@ -41,6 +44,9 @@ export class ClientLives {
     this.options = options
     this.alarm = new DeadlineAlarm(port)
     port.onGrant = (grant) => this.#granted(grant)
+    port.onRefused = ({ session, request }) => {
+      if (this.#life?.id === session) this.#gone(this.#life, request)
+    }
     port.onDetached = () => this.#detached()
     port.onSessionOver = (session) => {
       if (this.#life?.id === session) this.#life.lose('the table has ended its session')
@@ -67,15 +73,20 @@ export class ClientLives {
       this.#opening ??= this.#open().finally(() => {
         this.#opening = undefined
       })
+      let late: LockError | undefined
       try {
-        return await this.#within(this.#opening, what, untilMs, signal)
+        return await this.#within(this.#opening, what, untilMs, signal, () => {
+          late = this.#noSession(what, this.#problem)
+          return late
+        })
       } catch (error) {
+        if (error === late && !this.isClosed) throw error
         if (this.isClosed) throw clientClosed()
         if (isRefusal(error) || !isActorError(error)) throw error
         if (!isAborted(signal) && this.port.nowMs() < untilMs) await this.pause(tries, signal)
         if (isAborted(signal)) throw givenUp(what, signal)
         // A session of which nobody knows holds nothing, and ends by itself.
-        if (this.port.nowMs() >= untilMs) throw unavailable(what, 'no session could be opened in time', error)
+        if (this.port.nowMs() >= untilMs) throw this.#noSession(what, error)
       }
     }
   }
@@ -86,6 +97,7 @@ export class ClientLives {
     what: string,
     untilMs: number,
     signal: AbortSignal | undefined,
+    lateError: () => Error,
   ): Promise<T> {
     return new Promise((resolve, reject) => {
       const aborted = (): void => fail(givenUp(what, signal))
@@ -97,7 +109,7 @@ export class ClientLives {
         done()
         reject(error)
       }
-      const late = { untilMs, ring: () => fail(unavailable(what, 'no session could be opened in time')) }
+      const late = { untilMs, ring: () => fail(lateError()) }
       this.alarm.set(late)
       signal?.addEventListener('abort', aborted, { once: true })
       promise.then((value) => {
@@ -107,14 +119,66 @@ export class ClientLives {
     })
   }
 
-  /** One try. One whose answer is lost leaves a session that ends by itself: nothing is held in it. */
-  async #open(): Promise<ClientLife> {
-    const { sessionTtlMs, label } = this.options
+  #noSession(what: string, cause: unknown): LockError {
+    const call = this.#call
+    const why = cause instanceof Error ? cause.message : call === undefined ? '' : call.lastProblem
+    const text = 'no session could be opened in time'
+    return unavailable(what, why === '' ? text : `${text} (${why})`, cause)
+  }
+
+  /** Another try beside one that is silent: the first answer counts. */
+  #open(): Promise<ClientLife> {
+    const { sessionTtlMs, timeoutMs } = this.options
+    const silentMs = silentAfterMs(Math.min(sessionTtlMs, timeoutMs))
+    const waiting = new AbortController()
+    return new Promise<OpenedLife>((resolve, reject) => {
+      let isDone = false
+      let underWay = 0
+      const begin = (): void => {
+        if (isDone || this.isClosed) return
+        void this.port.sleep(silentMs, waiting.signal).then(begin)
+        if (underWay >= openingsMax) return
+        underWay++
+        this.#tryOpen().then(
+          (opened) => {
+            if (isDone) {
+              void this.#end(opened.life)
+              return
+            }
+            isDone = true
+            resolve(opened)
+          },
+          (error: Error) => {
+            underWay--
+            this.#problem = error
+            // Another one may have been heard.
+            if (isDone || (underWay > 0 && !isRefusal(error) && isActorError(error))) return
+            isDone = true
+            reject(error)
+          },
+        )
+      }
+      begin()
+    })
+      .then((opened) => this.#begin(opened))
+      .finally(() => waiting.abort())
+  }
+
+  /** One whose answer is lost leaves a session that ends by itself: nothing is held in it. */
+  async #tryOpen(): Promise<OpenedLife> {
+    const { sessionTtlMs, timeoutMs, label } = this.options
     const sentMs = this.port.nowMs()
     const answer = await this.port.control(
       'the opening of a session',
       { type: 'open-session', ttlMs: sessionTtlMs, label },
-      { timeoutMs: Math.max(1, sessionTtlMs / beats) },
+      {
+        timeoutMs: Math.max(1, Math.min(heldUntil(0, sessionTtlMs), timeoutMs)),
+        silentAfterMs: silentAfterMs(Math.min(sessionTtlMs, timeoutMs)),
+        signal: this.#over.signal,
+        onBegin: (call) => {
+          this.#call = call
+        },
+      },
     )
     if (answer.type !== 'session')
       throw new RangeError(`The lock table answered "${answer.type}" to open-session`)
@@ -125,39 +189,21 @@ export class ClientLives {
       throw clientClosed()
     }
     if (!life.isAlive()) throw unavailable('a session', 'it was opened too late to be used')
-    this.#life = life
-    this.alarm.set(life)
-    void this.#keep(life)
-    void this.#attach(life)
-    return life
+    return { life, sentMs }
   }
 
-  async #keep(life: ClientLife): Promise<void> {
-    const { ttlMs, signal } = life
-    let pauseMs = ttlMs / beats
-    for (;;) {
-      await this.port.sleep(Math.max(0, Math.min(pauseMs, life.heldUntilMs - this.port.nowMs())), signal)
-      if (!life.isAlive()) return
-      const sentMs = this.port.nowMs()
-      // Short tries, so that the one that is answered was sent not long ago.
-      const timeoutMs = Math.max(1, Math.min(ttlMs / (beats * 2), life.heldUntilMs - sentMs))
-      try {
-        await this.port.control(
-          `the keep-alive of session ${life.id}`,
-          { type: 'keep-alive', session: life.id },
-          { timeoutMs, signal },
-        )
-        if (life.isOver) return
-        life.heldUntilMs = Math.max(life.heldUntilMs, heldUntil(sentMs, ttlMs))
-        pauseMs = ttlMs / beats
-        void this.#refresh(life)
-      } catch (error) {
-        if (this.isSessionOver(life, error)) return
-        // Its own time decides.
-        if (!(error instanceof ActorError)) throw error
-        pauseMs = ttlMs / (beats * 10)
-      }
-    }
+  #begin({ life, sentMs }: OpenedLife): ClientLife {
+    this.#life = life
+    this.#problem = undefined
+    this.#call = undefined
+    this.alarm.set(life)
+    const keepAlive = new KeepAlive(this.port, life, {
+      answered: () => void this.#refresh(life),
+      failed: (error) => this.isSessionOver(life, error),
+    })
+    void keepAlive.run(sentMs)
+    void this.#attach(life)
+    return life
   }
 
   /** True when the error says that the session is over; it is lost then. */
@@ -170,6 +216,7 @@ export class ClientLives {
   /** Ends the session: what is held is lost here, and others can have it at once. */
   close(): Promise<void> {
     this.#isClosed = true
+    this.#over.abort()
     this.#closing ??= this.#close()
     return this.#closing
   }
@@ -184,6 +231,15 @@ export class ClientLives {
 
   #granted({ session, request, token }: LockGrant): void {
     if (this.#life?.id === session) this.#life.claims.get(request)?.granted(token)
+  }
+
+  /** The table has ended its wait, and has to be asked why. */
+  #gone(life: ClientLife, request: number): void {
+    const claim = life.claims.get(request)
+    if (claim?.token !== undefined || claim === undefined) return
+    life.claims.delete(request)
+    claim.isGone = true
+    claim.end(sessionLost(claim.wish.what, 'the table knows nothing of the request'))
   }
 
   #detached(): void {
@@ -239,10 +295,8 @@ export class ClientLives {
         const claim = life.claims.get(requests[at] ?? 0)
         if (claim === undefined) continue
         if (answer.type === 'held') claim.granted(answer.token)
-        else if (answer.type === 'released' && known[at] === true) {
-          life.claims.delete(claim.request)
-          claim.end(sessionLost(claim.wish.what, 'the table knows nothing of the request'))
-        }
+        else if (answer.type === 'queued') claim.ahead = answer.ahead
+        else if (answer.type === 'released' && known[at] === true) this.#gone(life, claim.request)
       }
     }
   }
@@ -271,10 +325,12 @@ export class ClientLives {
   }
 }
 
-function isAborted(signal: AbortSignal | undefined): boolean {
-  return signal?.aborted === true
+interface OpenedLife {
+  readonly life: ClientLife
+  /** When what opened it was sent. */
+  readonly sentMs: number
 }
 
-function heldUntil(sentMs: number, ttlMs: number): number {
-  return sentMs + ttlMs * (1 - clockDriftMax - marginShare)
+function isAborted(signal: AbortSignal | undefined): boolean {
+  return signal?.aborted === true
 }

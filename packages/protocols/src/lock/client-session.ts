@@ -13,6 +13,7 @@
  */
 import { ActorError, isActorError } from '@understudy/runtime'
 import {
+  checkTimeout,
   clientClosed,
   givenUp,
   isRefusal,
@@ -59,6 +60,7 @@ export class ClientSession {
 
   /** The session that is held now, or a new one. */
   async life(options: WaitOptions = {}): Promise<ClientLife> {
+    checkTimeout('a session', options.timeoutMs)
     return (
       this.#lives.alive() ?? (await this.#lives.opened('a session', this.#untilMs(options), options.signal))
     )
@@ -73,6 +75,8 @@ export class ClientSession {
    *   about something that is held by the session `within`, and that is over.
    */
   async claim(wish: ClaimWish, options: WaitOptions, within?: ClientLife): Promise<Claim | undefined> {
+    checkTimeout(wish.what, options.timeoutMs)
+    const sinceMs = this.port.nowMs()
     const untilMs = this.#untilMs(options)
     const { signal } = options
     let how = options
@@ -83,7 +87,7 @@ export class ClientSession {
         life = await this.#lives.opened(wish.what, untilMs, signal)
         how = { timeoutMs: Math.max(1, untilMs - this.port.nowMs()), signal }
       }
-      const claim = life.begin(wish, untilMs)
+      const claim = life.begin(wish, sinceMs, untilMs)
       let answer: LockAnswer
       try {
         answer = await this.port.write(wish.what, wish.command(life.id, claim.request), how)
@@ -97,7 +101,17 @@ export class ClientSession {
         claim.token = answer.token
         return this.#take(claim)
       }
-      if (answer.type === 'queued') return this.#wait(claim, signal)
+      if (answer.type === 'queued') {
+        claim.ahead = answer.ahead
+        try {
+          return await this.#wait(claim, signal)
+        } catch (error) {
+          // Whoever asks anew is told why, or waits again.
+          if (!claim.isGone || within !== undefined || this.port.nowMs() >= untilMs) throw error
+          how = { timeoutMs: Math.max(1, untilMs - this.port.nowMs()), signal }
+          continue
+        }
+      }
       this.#drop(claim)
       if (answer.type === 'busy') return undefined
       throw new RangeError(`The lock table answered "${answer.type}" to a claim`)
@@ -229,7 +243,7 @@ export class ClientSession {
           done()
           reject(reason)
         },
-        late: () => fail(timedOut(wish.what, 'it would have had to wait for longer')),
+        late: () => fail(this.#late(claim, 'it would have had to wait for longer', 'not-held')),
       })
       this.alarm.set(claim)
       if (signal?.aborted === true) aborted()
@@ -244,7 +258,8 @@ export class ClientSession {
     if (this.#lives.isSessionOver(life, error)) {
       if (this.isClosed) throw clientClosed()
       if (isAborted(signal)) throw givenUp(what, signal)
-      if (this.port.nowMs() >= claim.untilMs) throw timedOut(what, 'its session was lost', error)
+      if (this.port.nowMs() >= claim.untilMs)
+        throw this.#late(claim, 'its session was lost', 'not-held', error)
       return
     }
     this.#drop(claim)
@@ -253,7 +268,17 @@ export class ClientSession {
     else this.#giveUp(claim)
     if (!isActorError(error) || error.code === 'LOCK_CLIENT_CLOSED') throw error
     if (isAborted(signal)) throw givenUp(what, signal)
-    throw timedOut(what, error.message, error)
+    throw this.#late(claim, error.message, 'unknown', error)
+  }
+
+  #late(
+    { wish, sinceMs, ahead }: Claim,
+    why: string,
+    outcome: 'not-held' | 'unknown',
+    cause?: unknown,
+  ): LockError {
+    const waitedMs = this.port.nowMs() - sinceMs
+    return timedOut(wish.what, why, { name: wish.name, waitedMs, ahead, outcome }, cause)
   }
 
   #drop(claim: Claim): void {

@@ -1,8 +1,9 @@
 /** All begin together and all end together. */
-import { isSurelyNotDone, notHeld } from './claim-error.ts'
+import { checkWhole, isSurelyNotDone, notHeld } from './claim-error.ts'
 import type { Claim } from './client-life.ts'
 import type { ClientSession } from './client-session.ts'
 import type { DoubleBarrier, EnteredBarrier, WaitOptions } from './lock.ts'
+import { lockLimits } from './lock-limit.ts'
 import { held } from './queued-lock.ts'
 
 /**
@@ -14,6 +15,7 @@ export function doubleBarrier(
   name: string,
   { parties }: { readonly parties: number },
 ): DoubleBarrier {
+  checkWhole(`the double barrier "${name}"`, 'parties', parties, 1, lockLimits.partiesMax)
   const wish = {
     name,
     what: `entry to the double barrier "${name}"`,

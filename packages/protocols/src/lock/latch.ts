@@ -1,6 +1,6 @@
 /** A count that goes down once, and lets all through when it is 0. */
 import { isActorError } from '@understudy/runtime'
-import { givenUp, isSurelyNotDone, unavailable } from './claim-error.ts'
+import { checkTimeout, checkWhole, givenUp, isSurelyNotDone, unavailable } from './claim-error.ts'
 import type { ClientSession } from './client-session.ts'
 import { countIn } from './counter.ts'
 import type { Latch, WaitOptions } from './lock.ts'
@@ -13,12 +13,14 @@ import { viewOf } from './value-changes.ts'
  */
 export function latch(session: ClientSession, name: string, { count }: { readonly count: number }): Latch {
   const what = `the latch "${name}"`
+  checkWhole(what, 'count', count, 0, Number.MAX_SAFE_INTEGER)
   let isSet = false
   /** Gives what is left of the time of the call. Each call sets it for itself, since each has a time and a signal of its own. */
   const set = async ({
     timeoutMs = session.options.timeoutMs,
     signal,
   }: WaitOptions): Promise<WaitOptions> => {
+    checkTimeout(what, timeoutMs)
     if (isSet) return { timeoutMs, signal }
     const { port } = session
     const untilMs = port.nowMs() + timeoutMs
@@ -57,6 +59,7 @@ export function latch(session: ClientSession, name: string, { count }: { readonl
       return view === undefined ? count : countIn(view)
     },
     countDown: async (by = 1, options: WaitOptions = {}) => {
+      checkWhole(what, 'by', by, 1, Number.MAX_SAFE_INTEGER)
       const answer = await ask(options, (left) =>
         session.port.write(what, { type: 'latch-down', name, by }, left),
       )

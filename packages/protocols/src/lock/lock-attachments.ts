@@ -3,7 +3,7 @@
  * says nothing wrong; one that is lost leaves a gap in the numbers, and its client asks.
  */
 import type { ActorRef } from '@understudy/runtime'
-import type { LockGrant } from './lock-command.ts'
+import type { LockGrant, LockRequest } from './lock-command.ts'
 import { encodeGrants, type LockReceiverMessages } from './lock-protocol.ts'
 
 /** As a client asks for it. `attachment` grows with each that the client asks for. */
@@ -32,6 +32,12 @@ export type ReceiverMessage =
       readonly attachment: number
       readonly push: number
       readonly grants: Uint8Array
+    }
+  | {
+      readonly type: 'refused'
+      readonly attachment: number
+      readonly push: number
+      readonly requests: Uint8Array
     }
   | { readonly type: 'sessionOver'; readonly attachment: number }
   | { readonly type: 'detached'; readonly attachment: number; readonly why: string }
@@ -98,6 +104,17 @@ export class LockAttachments {
       else own.push(grant)
     }
     for (const [session, own] of bySession) this.#push(session, own)
+  }
+
+  /** An entry has ended the wait of these. */
+  refuse(requests: readonly LockRequest[]): void {
+    for (const { session, request } of requests) {
+      const found = this.#bySession.get(session)
+      if (found === undefined) continue
+      const { to, attachment } = found
+      const bytes = encodeGrants([{ session, request, token: 0 }])
+      this.#shell.tell(to, { type: 'refused', attachment, push: ++found.pushes, requests: bytes })
+    }
   }
 
   /** An entry has ended these sessions. */

@@ -9,12 +9,13 @@ import { Gathering, type GatheringLine } from '../service/gathering.ts'
 import { ServiceCaller, type Attempt, type ServiceCall } from '../service/service-caller.ts'
 import type { FinalReply } from '../service/service-reply.ts'
 import { SessionWrites } from '../service/session-writes.ts'
+import { checkTimeout } from './claim-error.ts'
 import type { CheckedLockClientOptions } from './lock-client-options.ts'
 import { batchTag, encodeLockCommand, readLockResult, writeLockCommand } from './lock-codec.ts'
-import type { LockAnswer, LockCommand, LockGrant, LockResult, LockView } from './lock-command.ts'
+import type { LockAnswer, LockCommand, LockGrant, LockRequest, LockResult, LockView } from './lock-command.ts'
 import { LockError } from './lock-error.ts'
 import { lockLimits } from './lock-limit.ts'
-import type { LockPort, LockViewOptions, LockWriteOptions } from './lock-port.ts'
+import type { LockControlOptions, LockPort, LockViewOptions, LockWriteOptions } from './lock-port.ts'
 import {
   decodeGrants,
   decodeLockReply,
@@ -66,6 +67,7 @@ export class LockCaller implements LockPort {
   /** Attachments in a row that ended almost as soon as they stood: the next one waits. */
   #shortLived = 0
   onGrant: ((grant: LockGrant) => void) | undefined
+  onRefused: ((request: LockRequest) => void) | undefined
   onDetached: (() => void) | undefined
   onSessionOver: ((session: number) => void) | undefined
 
@@ -106,6 +108,7 @@ export class LockCaller implements LockPort {
   /** Hot (benchmark: locks). */
   readonly write = (what: string, command: LockCommand, options: LockWriteOptions): Promise<LockAnswer> => {
     const { timeoutMs = this.#options.timeoutMs, signal } = options
+    if (!(timeoutMs > 0)) return refusedTimeout(what, timeoutMs)
     return this.#writes.call({
       verb: what,
       key: undefined,
@@ -122,10 +125,15 @@ export class LockCaller implements LockPort {
   readonly control = async (
     what: string,
     command: LockCommand,
-    options: WaitOptions,
+    options: LockControlOptions,
   ): Promise<LockAnswer> => {
     const bytes = encodeLockCommand(command)
-    const call = this.#caller.begin(what, options)
+    const { attemptMs } = this.#options
+    const { silentAfterMs, onBegin, timeoutMs = this.#options.timeoutMs } = options
+    // One that is asked beside others is waited for to its end: it may be the first that is answered.
+    const call = this.#caller.begin(what, options, silentAfterMs === undefined ? attemptMs : timeoutMs)
+    if (silentAfterMs !== undefined) call.silentAfterMs = Math.min(silentAfterMs, attemptMs)
+    onBegin?.(call)
     const reply = await this.#caller.send(call, (server, how) =>
       server.ask({ type: 'control', command: bytes }, how),
     )
@@ -154,6 +162,7 @@ export class LockCaller implements LockPort {
   }
 
   readonly view = async (name: string, options: LockViewOptions): Promise<LockView | undefined> => {
+    checkTimeout(`the view of "${name}"`, options.timeoutMs)
     const { afterVersion = -1, afterToken = -1, waitMs = 0, signal } = options
     const { timeoutMs = this.#options.timeoutMs } = options
     // The waiting is beside the time that the call may take.
@@ -176,6 +185,7 @@ export class LockCaller implements LockPort {
   }
 
   readonly list = async (prefix: string, options: WaitOptions): Promise<readonly LockView[]> => {
+    checkTimeout(`the list of "${prefix}"`, options.timeoutMs)
     const call = this.#caller.begin(`the list of "${prefix}"`, options)
     const views: LockView[] = []
     for (;;) {
@@ -254,7 +264,10 @@ export class LockCaller implements LockPort {
     return actor(LockReceiver, { name: 'lock-client', own }, (ctx) => {
       let watched: ServiceRef | undefined
       return {
-        granted: ({ attachment, push, grants }) => this.#granted(attachment, push, grants),
+        granted: ({ attachment, push, grants }) =>
+          this.#pushed(attachment, push, grants, (grant) => this.onGrant?.(grant)),
+        refused: ({ attachment, push, requests }) =>
+          this.#pushed(attachment, push, requests, (request) => this.onRefused?.(request)),
         sessionOver: ({ attachment }) => {
           const found = this.#current(attachment)
           if (found === undefined) return
@@ -277,12 +290,12 @@ export class LockCaller implements LockPort {
     })
   }
 
-  #granted(attachment: number, push: number, grants: unknown): void {
+  #pushed(attachment: number, push: number, bytes: unknown, take: (one: LockGrant) => void): void {
     const found = this.#current(attachment)
-    if (found === undefined || !(grants instanceof Uint8Array)) return
+    if (found === undefined || !(bytes instanceof Uint8Array)) return
     const isGap = push !== found.pushes + 1
     found.pushes = push
-    for (const grant of decodeGrants(found.session, grants)) this.onGrant?.(grant)
+    for (const one of decodeGrants(found.session, bytes)) take(one)
     // What was lost is in the state of the requests.
     if (isGap) this.#detached(found)
   }
@@ -318,6 +331,11 @@ function answerOf(result: LockResult): LockAnswer {
 
 function readAnswers(reader: ByteReader, count: number, answers: LockAnswer[]): void {
   for (let i = 0; i < count; i++) answers.push(answerOf(readLockResult(reader)))
+}
+
+async function refusedTimeout(what: string, timeoutMs: number): Promise<never> {
+  checkTimeout(what, timeoutMs)
+  throw new RangeError(`"timeoutMs" is ${timeoutMs}`)
 }
 
 /** Its answer may hold a value, and the answers of a batch are kept with the session on every member. */

@@ -12,6 +12,8 @@ export type LockErrorCode =
   | 'LOCK_UNAVAILABLE'
   /** More calls wait than the client allows. */
   | 'LOCK_CLIENT_FULL'
+  /** This node has a table of that name open. */
+  | 'LOCK_ALREADY_OPEN'
   /** The client was closed. */
   | 'LOCK_CLIENT_CLOSED'
   /** A guarded resource was asked with a token that is lower than one it has seen. */

@@ -27,7 +27,15 @@ import {
   releaseTag,
   writeLockResult,
 } from './lock-codec.ts'
-import type { LockAnswer, LockCommand, LockGrant, LockRefusal, LockResult, LockView } from './lock-command.ts'
+import type {
+  LockAnswer,
+  LockCommand,
+  LockGrant,
+  LockRefusal,
+  LockRequest,
+  LockResult,
+  LockView,
+} from './lock-command.ts'
 import { acquireProblem, commandProblem, lockLimits } from './lock-limit.ts'
 import { badRequest } from './lock-refusal.ts'
 import { LockSnapshotWalk, restoreLockState, snapshotChunkBytes } from './lock-snapshot.ts'
@@ -65,12 +73,18 @@ export class LockMachine implements StateMachine<LockResult> {
   readonly #release = new ReleaseReader()
   readonly #batch = new BatchWalk(lockLimits.batchCommandsMax)
   #grantListener: ((grants: readonly LockGrant[]) => void) | undefined
+  #refusedListener: ((requests: readonly LockRequest[]) => void) | undefined
   #overListener: ((sessions: readonly number[]) => void) | undefined
   #changeListener: ((names: ReadonlySet<string> | undefined) => void) | undefined
 
   /** Calls `listener`, the only one, behind each entry that let through who waited, in the order of the table. */
   onGrant(listener: (grants: readonly LockGrant[]) => void): void {
     this.#grantListener = listener
+  }
+
+  /** Calls `listener`, the only one, behind each entry that ended the wait of requests which can be served no more. */
+  onRefused(listener: (requests: readonly LockRequest[]) => void): void {
+    this.#refusedListener = listener
   }
 
   /** Calls `listener`, the only one, behind each entry that ended sessions; not behind `restore`: see `hasSession`. */
@@ -93,6 +107,8 @@ export class LockMachine implements StateMachine<LockResult> {
     const { over, changed } = state
     const grants = state.takeGrants()
     if (grants.length > 0) this.#grantListener?.(grants)
+    const refused = state.takeRefused()
+    if (refused.length > 0) this.#refusedListener?.(refused)
     if (over.length > 0) {
       this.#overListener?.([...over])
       over.length = 0

@@ -1,6 +1,6 @@
 /** What locks, counters and barriers of a client need of the one who calls the service for them. */
 import type { Random } from '@understudy/runtime'
-import type { LockAnswer, LockCommand, LockGrant, LockView } from './lock-command.ts'
+import type { LockAnswer, LockCommand, LockGrant, LockRequest, LockView } from './lock-command.ts'
 import type { WaitOptions } from './lock.ts'
 
 /** A read of one name that may wait until there is something new. */
@@ -18,6 +18,22 @@ export interface LockWriteOptions extends WaitOptions {
   readonly isAlone?: boolean | undefined
 }
 
+export interface LockControlOptions extends WaitOptions {
+  /**
+   * A leader that has not answered for so long may lead no more: it is still waited for, and who comes behind may ask another one.
+   * Milliseconds. @default only one whose whole try has failed
+   */
+  readonly silentAfterMs?: number | undefined
+  /** Told of the call before it is sent. */
+  readonly onBegin?: ((call: LockCallView) => void) | undefined
+}
+
+/** How a call goes, while it does. */
+export interface LockCallView {
+  /** Why it is not answered yet. */
+  readonly lastProblem: string
+}
+
 /**
  * The way to the service: it follows the leader, tries again by itself, and gathers the writes of many callers.
  *
@@ -33,7 +49,7 @@ export interface LockPort {
   /** Carried out once, however often it is tried. `what` names the call in errors. */
   readonly write: (what: string, command: LockCommand, options: LockWriteOptions) => Promise<LockAnswer>
   /** On the control lane, in no batch, without the group's session: `open-session`, `keep-alive`, `end-session`. */
-  readonly control: (what: string, command: LockCommand, options: WaitOptions) => Promise<LockAnswer>
+  readonly control: (what: string, command: LockCommand, options: LockControlOptions) => Promise<LockAnswer>
   /** How requests of a session stand, one answer each; `released` when it is not there. Linearizable. */
   readonly states: (
     session: number,
@@ -46,6 +62,8 @@ export interface LockPort {
   /** From here on grants of this session are told by `onGrant`, until `onDetached`. A push may be lost for all that. */
   readonly attach: (session: number, options: WaitOptions) => Promise<void>
   onGrant: ((grant: LockGrant) => void) | undefined
+  /** The log has ended the wait of a request: it can be served no more. */
+  onRefused: ((request: LockRequest) => void) | undefined
   /** Pushes may have ended: attach again, and ask for `states`. */
   onDetached: (() => void) | undefined
   /** The log has ended the session. */

@@ -36,54 +36,64 @@ const bytes = typed<Uint8Array>({})
 const text = typed<string>({ type: 'string' })
 const count = typed<number>({ type: 'integer', minimum: 0 })
 
-/** What an attached client is told. `attachment` is the number that it gave. */
-export const LockReceiver = protocol('understudy-lock-receiver', {
-  /** Grants of one entry (`encodeGrants`). `push` counts what is told of this attachment, from 1: a gap is a loss. */
-  granted: tell({ attachment: count, push: count, grants: bytes }),
-  /** The log has ended the session, and with it the attachment. */
-  sessionOver: tell({ attachment: count }),
-  /** The service has ended the attachment. */
-  detached: tell({ attachment: count, why: text }),
-  /** From the client itself: it has been attached somewhere. */
-  attached: tell(),
-})
+/** What an attached client is told. `attachment` is the number that it gave. It may be gone by then. */
+export const LockReceiver = protocol(
+  'understudy-lock-receiver',
+  {
+    /** Grants of one entry (`encodeGrants`). `push` counts what is told of this attachment, from 1: a gap is a loss. */
+    granted: tell({ attachment: count, push: count, grants: bytes }),
+    /** The log has ended the wait of these (`encodeGrants`, with token 0): they can be served no more. Counted as `granted` is. */
+    refused: tell({ attachment: count, push: count, requests: bytes }),
+    /** The log has ended the session, and with it the attachment. */
+    sessionOver: tell({ attachment: count }),
+    /** The service has ended the attachment. */
+    detached: tell({ attachment: count, why: text }),
+    /** From the client itself: it has been attached somewhere. */
+    attached: tell(),
+  },
+  { absence: 'expected' },
+)
 
 export type LockReceiverMessages = MessagesOf<typeof LockReceiver>
 
-/** The service on one node. */
-export const LockService = protocol('understudy-locks', {
-  /** `session` 0: without one, for what may be done twice. */
-  write: ask({ session: count, sequence: count, below: count, command: bytes }, bytes),
-  openSession: ask({ ttlMs: count }, bytes),
-  /** Sessions of the table: on the control lane, so that no bulk of data costs somebody all that it holds. */
-  control: ask({ command: bytes }, bytes, { lane: 'control' }),
-  states: ask(
-    {
-      session: count,
-      requests: typed<readonly number[]>({
-        type: 'array',
-        items: { type: 'integer', minimum: 0 },
-        maxItems: statesMax,
-      }),
-    },
-    bytes,
-  ),
-  /** With `waitMs` above 0: when its version or its last reign is beyond these, -1 for whatever it is, or at the end of it. */
-  view: ask(
-    {
-      name: text,
-      afterVersion: typed<number>({ type: 'integer', minimum: -1 }),
-      afterToken: typed<number>({ type: 'integer', minimum: -1 }),
-      waitMs: typed<number>({ type: 'number', minimum: 0 }),
-    },
-    bytes,
-  ),
-  /** Names behind `after`. */
-  list: ask({ prefix: text, after: text }, bytes),
-  /** Pushes of the session's grants from here on; the client's earlier attachment of that session ends. */
-  attach: ask({ session: count, client: text, attachment: count, to: refOf(LockReceiver) }, bytes),
-  status: ask(typed<Readonly<Record<string, unknown>>>({})),
-})
+/** The service on one node. Whoever finds none tries another node. */
+export const LockService = protocol(
+  'understudy-locks',
+  {
+    /** `session` 0: without one, for what may be done twice. */
+    write: ask({ session: count, sequence: count, below: count, command: bytes }, bytes),
+    openSession: ask({ ttlMs: count }, bytes),
+    /** Sessions of the table: on the control lane, so that no bulk of data costs somebody all that it holds. */
+    control: ask({ command: bytes }, bytes, { lane: 'control' }),
+    states: ask(
+      {
+        session: count,
+        requests: typed<readonly number[]>({
+          type: 'array',
+          items: { type: 'integer', minimum: 0 },
+          maxItems: statesMax,
+        }),
+      },
+      bytes,
+    ),
+    /** With `waitMs` above 0: when its version or its last reign is beyond these, -1 for whatever it is, or at the end of it. */
+    view: ask(
+      {
+        name: text,
+        afterVersion: typed<number>({ type: 'integer', minimum: -1 }),
+        afterToken: typed<number>({ type: 'integer', minimum: -1 }),
+        waitMs: typed<number>({ type: 'number', minimum: 0 }),
+      },
+      bytes,
+    ),
+    /** Names behind `after`. */
+    list: ask({ prefix: text, after: text }, bytes),
+    /** Pushes of the session's grants from here on; the client's earlier attachment of that session ends. */
+    attach: ask({ session: count, client: text, attachment: count, to: refOf(LockReceiver) }, bytes),
+    status: ask(typed<Readonly<Record<string, unknown>>>({})),
+  },
+  { absence: 'expected' },
+)
 
 export type LockServiceMessages = MessagesOf<typeof LockService>
 

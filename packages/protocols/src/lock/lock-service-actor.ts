@@ -101,6 +101,7 @@ class Service {
     })
     const end = replica.listen({
       onGrant: (grants) => this.#attachments.grant(grants),
+      onRefused: (requests) => this.#attachments.refuse(requests),
       onSessionOver: (sessions) => this.#attachments.over(sessions),
       onChange: (names) => this.#changed(names),
     })

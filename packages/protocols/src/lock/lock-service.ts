@@ -4,6 +4,7 @@ import { spawnSystemActor, type InternalSystem } from '@understudy/runtime/inter
 import type { ConsensusGroup, GroupStatus } from '../core/consensus-group.ts'
 import type { StateMachine } from '../core/state-machine.ts'
 import type { LockResult } from './lock-command.ts'
+import { LockError } from './lock-error.ts'
 import type { LockMachine, LockMachineStatus } from './lock-machine.ts'
 import { LockReceiver, lockServicePath } from './lock-protocol.ts'
 import { LockReplica } from './lock-replica.ts'
@@ -35,17 +36,49 @@ export interface OpenLocksOptions extends LockServiceOptions {
   }) => Promise<ConsensusGroup<LockResult>>
 }
 
-/** A table on a group of its own. Resolves when the group is open here; whether it has a leader, `status` says. */
+/**
+ * A table on a group of its own. Resolves when the group is open here; whether it has a leader, `status` says.
+ * @throws {LockError} (as a rejection) LOCK_ALREADY_OPEN: this node has a table of that name, or is opening one
+ */
 export async function openLocks(node: LockNode, options: OpenLocksOptions): Promise<Locks> {
   const { name } = checkLockServiceOptions(options)
-  const replica = new LockReplica()
-  const group = await options.openGroup({ name, machine: replica.makeMachine })
-  return startLockService(node, group, replica, options)
+  checkNotOpen(node, name)
+  const names = opening.get(node.system) ?? new Set()
+  if (names.has(name)) throw alreadyOpen(node, name)
+  opening.set(node.system, names.add(name))
+  try {
+    const replica = new LockReplica()
+    const group = await options.openGroup({ name, machine: replica.makeMachine })
+    return startLockService(node, group, replica, options)
+  } finally {
+    names.delete(name)
+  }
+}
+
+/** Tables whose groups are being opened, by the system of their node. */
+const opening = new WeakMap<LockNode['system'], Set<string>>()
+
+function checkNotOpen(node: LockNode, name: string): void {
+  // Every node's system is one: the cluster makes it so.
+  if ((node.system as InternalSystem).resolve(lockServicePath(name)) !== undefined)
+    throw alreadyOpen(node, name)
+}
+
+function alreadyOpen(node: LockNode, name: string): LockError {
+  const text = `Cannot open the lock table "${name}" on node "${node.name}": it is open already`
+  return new LockError(
+    'LOCK_ALREADY_OPEN',
+    `${text}; use that one, close it first, or give this one another name`,
+    {
+      name,
+      node: node.name,
+    },
+  )
 }
 
 /**
  * The service of a table whose group is open already, with the machines of `replica`.
- * @throws {ActorError} RUNTIME_DUPLICATE_NAME when this node has a table of that name
+ * @throws {LockError} LOCK_ALREADY_OPEN: this node has a table of that name
  */
 export function startLockService(
   node: LockNode,
@@ -55,6 +88,7 @@ export function startLockService(
 ): Locks {
   const checked = checkLockServiceOptions(options)
   const { name } = checked
+  checkNotOpen(node, name)
   // An attachment brings a ref to its client: from here on this node knows what that is.
   node.ref(LockReceiver, node.name, lockServicePath(name))
   const definition = lockServiceActor(group, replica, checked)

@@ -5,7 +5,7 @@
  * Whatever changes a name says so first (`#touch`): a snapshot that is being written then takes it as it was.
  */
 import { LeaseTable } from '../core/lease-table.ts'
-import type { AcquireCommand, LockAnswer, LockGrant, LockRefusal } from './lock-command.ts'
+import type { AcquireCommand, LockAnswer, LockGrant, LockRefusal, LockRequest } from './lock-command.ts'
 import { lockLimits } from './lock-limit.ts'
 import {
   badRequest,
@@ -50,6 +50,7 @@ export class LockState implements PlaceHost {
   /** Sessions that ended in the entry in hand. */
   readonly over: number[] = []
   readonly #granted: LockTicket[] = []
+  #refused: LockRequest[] = []
 
   // ---- Requests ------------------------------------------------------------------------------------------------
 
@@ -260,6 +261,20 @@ export class LockState implements PlaceHost {
     ticket.place.leave(ticket, this)
   }
 
+  /** Ends the wait of a request, whose client is told and asks anew. Its place was touched; `settle` comes later. */
+  refuse(ticket: LockTicket): void {
+    this.withdraw(ticket)
+    this.#refused.push({ session: ticket.session.id, request: ticket.request })
+  }
+
+  /** Whose wait was ended since it was asked last. */
+  takeRefused(): readonly LockRequest[] {
+    if (this.#refused.length === 0) return noRequests
+    const refused = this.#refused
+    this.#refused = []
+    return refused
+  }
+
   nextToken(): number {
     return ++this.lastToken
   }
@@ -358,6 +373,7 @@ function tooManyPermits(name: string, permits: number, capacity: number): LockRe
 
 const noTickets: readonly LockTicket[] = []
 const noGrants: readonly LockGrant[] = []
+const noRequests: readonly LockRequest[] = []
 const wasHeld = { type: 'released', was: 'held' } as const
 const wasQueued = { type: 'released', was: 'queued' } as const
 const wasNothing = { type: 'released', was: 'nothing' } as const

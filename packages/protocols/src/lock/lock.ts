@@ -3,8 +3,9 @@
 /** What every call that waits takes. */
 export interface WaitOptions {
   /**
-   * Longest wait in all, asking the table included; above 0. Then LOCK_TIMEOUT where others had it, LOCK_UNAVAILABLE where the table
-   * did not answer, and nothing is held. To wait for nobody is `tryAcquire`. Milliseconds. @default the client's `timeoutMs`
+   * Longest wait in all, asking the table included; above 0, else LOCK_BAD_REQUEST. Then LOCK_TIMEOUT where others had it,
+   * LOCK_UNAVAILABLE where the table did not answer, and nothing is held. To wait for nobody is `tryAcquire`. Milliseconds.
+   * @default the client's `timeoutMs`
    */
   readonly timeoutMs?: number | undefined
   /** Gives up: RUNTIME_ABORTED, and nothing is held. */
@@ -73,7 +74,7 @@ export interface Semaphore {
   readonly tryAcquire: (options?: SemaphoreOptions) => Promise<Held | undefined>
   /**
    * For all, from now on. Whoever holds more than is left keeps it until it is given back. A request that waits for more than there
-   * are now waits on, for its `timeoutMs`, in the hope of more; nobody passes it.
+   * are now is refused with LOCK_BAD_REQUEST, at once, as one that came later would be: it could hold up all others behind it for ever.
    */
   readonly setPermits: (permits: number, options?: WaitOptions) => Promise<void>
 }

@@ -1,6 +1,6 @@
 /** Several locks as one. */
 import { LockError } from './lock-error.ts'
-import { timedOut } from './claim-error.ts'
+import { checkTimeout, timedOut } from './claim-error.ts'
 import { LazySignal } from './lazy-signal.ts'
 import type { AcquireOptions, Held, HeldAll, Lockable, WaitOptions } from './lock.ts'
 
@@ -32,12 +32,22 @@ export function multiLock(
   }
   return {
     async acquire(options: AcquireOptions = {}): Promise<HeldAll> {
-      const untilMs = nowMs() + (options.timeoutMs ?? timeoutMsDefault)
+      checkTimeout('several locks as one', options.timeoutMs)
+      const sinceMs = nowMs()
+      const untilMs = sinceMs + (options.timeoutMs ?? timeoutMsDefault)
       const had: Held[] = []
       try {
         for (const lock of inOrder) {
           const leftMs = untilMs - nowMs()
-          if (leftMs <= 0) throw timedOut(`the lock "${lock.name}"`, 'the time went by with those before it')
+          if (leftMs <= 0) {
+            const waitedMs = nowMs() - sinceMs
+            const { name } = lock
+            throw timedOut(`the lock "${name}"`, 'the time went by with those before it', {
+              name,
+              waitedMs,
+              outcome: 'not-held',
+            })
+          }
           had.push(await lock.acquire({ ...options, timeoutMs: leftMs }))
         }
         const all = new HeldLocks(had)

@@ -1,5 +1,7 @@
 /** So many permits, taken in the order in which they were asked for. */
+import { checkWhole } from './claim-error.ts'
 import type { ClientSession } from './client-session.ts'
+import { lockLimits } from './lock-limit.ts'
 import type { Held, Semaphore, SemaphoreOptions, WaitOptions } from './lock.ts'
 import { held, QueuedLock } from './queued-lock.ts'
 
@@ -16,14 +18,21 @@ export function semaphore(
   { permits }: { readonly permits: number },
 ): Semaphore {
   const what = `permits of the semaphore "${name}"`
+  checkWhole(`the semaphore "${name}"`, 'permits', permits, 0, lockLimits.permitsMax)
+  const asked = (options: SemaphoreOptions): number | undefined => {
+    const { permits: count } = options
+    if (count !== undefined) checkWhole(what, 'permits', count, 1, lockLimits.permitsMax)
+    return count
+  }
   const lock = new QueuedLock(session, { name, kind: 'semaphore', what, capacity: permits })
   return {
     name,
     acquire: async (options: SemaphoreOptions = {}): Promise<Held> =>
-      held(await lock.claim(true, options, options.permits)),
-    tryAcquire: (options: SemaphoreOptions = {}): Promise<Held | undefined> =>
-      lock.claim(false, options, options.permits),
+      held(await lock.claim(true, options, asked(options))),
+    tryAcquire: async (options: SemaphoreOptions = {}): Promise<Held | undefined> =>
+      lock.claim(false, options, asked(options)),
     setPermits: async (count: number, { timeoutMs, signal }: WaitOptions = {}): Promise<void> => {
+      checkWhole(what, 'permits', count, 0, lockLimits.permitsMax)
       const setting = `setting the permits of "${name}"`
       await session.port.write(setting, { type: 'set-permits', name, permits: count }, { timeoutMs, signal })
     },

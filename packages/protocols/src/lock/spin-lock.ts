@@ -6,11 +6,21 @@
  * mutex: there who waits costs nothing, and a hand-over is one write.
  */
 import { isActorError } from '@understudy/runtime'
-import { givenUp, isRefusal, isSurelyNotDone, lost, notHeld, timedOut } from './claim-error.ts'
+import {
+  checkTimeout,
+  checkWhole,
+  givenUp,
+  isRefusal,
+  isSurelyNotDone,
+  lost,
+  notHeld,
+  timedOut,
+} from './claim-error.ts'
 import type { ClientSession } from './client-session.ts'
 import { LazySignal } from './lazy-signal.ts'
 import type { LockAnswer } from './lock-command.ts'
 import { LockError } from './lock-error.ts'
+import { lockLimits } from './lock-limit.ts'
 import type { HeldSpin, SpinLock, WaitOptions } from './lock.ts'
 
 /** How long it is held at most, unless it is extended. */
@@ -31,6 +41,7 @@ const backoffMaxMs = 1_000
 const earlyShare = 0.06
 
 export function spinLock(session: ClientSession, name: string, options: SpinLockOptions): SpinLock {
+  checkWhole(`the spin lock "${name}"`, 'ttlMs', options.ttlMs, 1, lockLimits.ttlMsMax)
   return new Spin(session, name, options)
 }
 
@@ -51,7 +62,9 @@ class Spin implements SpinLock {
     const { port } = this.#session
     const { signal } = options
     const timeoutMs = options.timeoutMs ?? this.#session.options.timeoutMs
-    const untilMs = port.nowMs() + timeoutMs
+    checkTimeout(this.#what, timeoutMs)
+    const sinceMs = port.nowMs()
+    const untilMs = sinceMs + timeoutMs
     for (let tries = 0; ; tries++) {
       // A name of its own for each try: what gives an earlier one back, which came too late, must not free this one.
       const owner = this.#owner ?? this.#session.nextOwner()
@@ -62,11 +75,15 @@ class Spin implements SpinLock {
       const delayMs = Math.min(mostMs, answer.leftMs + 1) * (0.5 + port.random.float() / 2)
       await port.sleep(Math.max(0, Math.min(delayMs, untilMs - port.nowMs())), signal)
       if (signal?.aborted === true) throw givenUp(this.#what, signal)
-      if (port.nowMs() >= untilMs) throw timedOut(this.#what, 'it was never free when it was asked for')
+      const nowMs = port.nowMs()
+      if (nowMs < untilMs) continue
+      const details = { name: this.name, waitedMs: nowMs - sinceMs, outcome: 'not-held' } as const
+      throw timedOut(this.#what, 'it was never free when it was asked for', details)
     }
   }
 
   async tryAcquire({ timeoutMs, signal }: WaitOptions = {}): Promise<HeldSpin | undefined> {
+    checkTimeout(this.#what, timeoutMs)
     const answer = await this.#try(this.#owner ?? this.#session.nextOwner(), { timeoutMs, signal })
     return answer instanceof SpinLeft ? undefined : answer
   }
@@ -89,7 +106,8 @@ class Spin implements SpinLock {
       this.#giveUp(owner, sentMs + ttlMs)
       if (options.signal?.aborted === true) throw givenUp(this.#what, options.signal)
       if (!isActorError(error) || error.code === 'LOCK_CLIENT_CLOSED') throw error
-      throw timedOut(this.#what, error.message, error)
+      const details = { name, waitedMs: port.nowMs() - sentMs, outcome: 'unknown' } as const
+      throw timedOut(this.#what, error.message, details, error)
     }
     if (answer.type === 'taken') return new SpinLeft(answer.leftMs)
     if (answer.type !== 'held')
@@ -176,6 +194,7 @@ class HeldSpinLock implements HeldSpin {
   async extend(ttlMs: number, { timeoutMs, signal }: WaitOptions = {}): Promise<void> {
     const { name, token } = this
     const { port } = this.#session
+    checkWhole(this.#what, 'ttlMs', ttlMs, 1, lockLimits.ttlMsMax)
     if (!this.#isHeld()) throw this.#notHeld()
     const sentMs = port.nowMs()
     try {

@@ -23,6 +23,8 @@ export function setPermits(state: LockState, { name, permits }: Of<'set-permits'
   state.touch(lock)
   lock.capacity = permits
   lock.isKept = true
+  // As they would be if they came now: one that can never be served must not hold up those behind it.
+  for (const waiter of [...lock.queue]) if (waiter.permits > permits) state.refuse(waiter)
   state.settle(lock)
   return { type: 'done' }
 }

@@ -3,7 +3,7 @@
  * end whether nothing was done or nobody knows.
  */
 import { ActorError, isActorError } from '@understudy/runtime'
-import type { Clock, Random } from '@understudy/runtime'
+import type { Clock, Random, Timer } from '@understudy/runtime'
 import { OutcomeUnknown } from '../core/consensus-error.ts'
 import type { CheckedServiceClientOptions, ServiceCallOptions } from './client-options.ts'
 import {
@@ -47,6 +47,11 @@ export interface ServiceCall {
   readonly signal: AbortSignal | undefined
   /** How long one try waits. */
   readonly attemptMs: number
+  /**
+   * A leader that is silent for so long is doubted, while it is still waited for: of the calls that have this, every second one
+   * then begins at another server, until the leader answers, or somebody knows another one. @default only a try that has failed says something
+   */
+  silentAfterMs?: number | undefined
   /** Nobody waits for it any more. */
   readonly isOver: boolean
   /** A try of it is under way. */
@@ -83,6 +88,9 @@ export class ServiceCaller<Ref, R, Own extends ReplyOfKind = never> {
   readonly #refs = new Map<string, Ref>()
   /** Who led last. */
   #leader: string | undefined
+  /** The leader, while it is silent. */
+  #doubted: string | undefined
+  #isDetour = false
   /** Whom to ask when nobody knows. */
   #turn: number
   #isClosed = false
@@ -160,24 +168,28 @@ export class ServiceCaller<Ref, R, Own extends ReplyOfKind = never> {
     for (;;) {
       const leftMs = call.untilMs - this.nowMs()
       if (leftMs <= 0 || this.#isClosed || call.isOver || call.signal?.aborted === true) return undefined
-      const target = first ?? this.#leader ?? this.#nextServer()
+      const target = first ?? this.#targetOf(call)
       first = undefined
       call.tries++
       const timeoutMs = Math.min(leftMs, call.attemptMs)
       const { signal } = call
       let bytes: Uint8Array
       call.isAsking = true
+      const silence = this.#listenTo(call, target, timeoutMs)
       try {
         bytes = await attempt(
           this.#refTo(target),
           signal === undefined ? { timeoutMs } : { timeoutMs, signal },
         )
       } catch (error) {
+        silence?.cancel()
         this.#note(call, target, error)
         call.isAsking = false
         await this.#backOff(call)
         continue
       }
+      silence?.cancel()
+      if (this.#doubted === target) this.#doubted = undefined
       call.isAsking = false
       const reply = this.#dialect.decode(bytes)
       if (isRetry(reply)) {
@@ -260,6 +272,28 @@ export class ServiceCaller<Ref, R, Own extends ReplyOfKind = never> {
 
   // ---- Inside --------------------------------------------------------------------------------------------------
 
+  #targetOf({ silentAfterMs, tries }: ServiceCall): string {
+    const leader = this.#leader
+    if (leader === undefined) return this.#nextServer()
+    if (silentAfterMs === undefined || tries > 0 || this.#doubted !== leader) return leader
+    // It may be slow, and it may be gone: neither must hold up whoever comes behind.
+    this.#isDetour = !this.#isDetour
+    if (!this.#isDetour) return leader
+    const other = this.#nextServer()
+    return other === leader ? this.#nextServer() : other
+  }
+
+  #listenTo(call: ServiceCall, target: string, timeoutMs: number): Timer | undefined {
+    const { silentAfterMs } = call
+    if (silentAfterMs === undefined || silentAfterMs >= timeoutMs) return undefined
+    return this.#clock.setTimer(this.nowMs() + silentAfterMs, () => {
+      call.lastProblem = `node "${target}" has not answered yet`
+      if (this.#leader !== target || this.#doubted === target) return
+      this.#doubted = target
+      this.#isDetour = false
+    })
+  }
+
   async #goOn(call: ServiceCall, target: string, reply: RetryReply): Promise<void> {
     if (this.#leader === target) this.#leader = undefined
     if (reply.kind !== 'not-leader') {
@@ -272,6 +306,8 @@ export class ServiceCaller<Ref, R, Own extends ReplyOfKind = never> {
     }
     const { leader } = reply
     call.lastProblem = leader === '' ? `node "${target}" knows no leader` : `node "${target}" does not lead`
+    // Who is silent, and not known to lead, is waited for no more.
+    if (leader === '' && this.#doubted !== undefined) this.#leader = undefined
     if (leader !== '' && this.#options.servers.includes(leader)) {
       const isNews = this.#leader !== leader
       this.#leader = leader

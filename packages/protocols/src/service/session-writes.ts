@@ -33,6 +33,8 @@ export class SessionWrites<Ref, R, Own extends ReplyOfKind = never> {
   readonly #ttlMs: number
   #session: WriteSession | undefined
   #opening: Promise<WriteSession> | undefined
+  /** Writes that wait for it: whose time is over before it is there hears what kept it. */
+  readonly #waiting = new Set<ServiceCall>()
 
   /** `ttlMs`: a session that was not used for so long is over. */
   constructor(caller: ServiceCaller<Ref, R, Own>, ttlMs: number, asks: SessionAsks<Ref>) {
@@ -50,7 +52,7 @@ export class SessionWrites<Ref, R, Own extends ReplyOfKind = never> {
   async carry(call: ServiceCall & { readonly bytes: Uint8Array }): Promise<FinalReply<R, Own> | undefined> {
     const { bytes: command } = call
     for (;;) {
-      const session = this.#session ?? (await this.#open())
+      const session = this.#session ?? (await this.#openFor(call))
       const sequence = session.take()
       let reply: FinalReply<R, Own> | undefined
       try {
@@ -73,6 +75,15 @@ export class SessionWrites<Ref, R, Own extends ReplyOfKind = never> {
     }
   }
 
+  async #openFor(call: ServiceCall): Promise<WriteSession> {
+    this.#waiting.add(call)
+    try {
+      return await this.#open()
+    } finally {
+      this.#waiting.delete(call)
+    }
+  }
+
   /** One for all that need it now. Calls whose deadlines pass meanwhile have failed by then. */
   #open(): Promise<WriteSession> {
     this.#opening ??= this.#ask().finally(() => {
@@ -85,7 +96,11 @@ export class SessionWrites<Ref, R, Own extends ReplyOfKind = never> {
     const call = this.#caller.begin('opening a session', undefined)
     // That one may have been opened and not heard of harms nobody: nothing was written in it.
     const reply = await this.#caller
-      .send(call, (server, how) => this.#asks.openSession(server, this.#ttlMs, how))
+      .send(call, (server, how) => {
+        const problem = call.tries === 1 ? 'no answer has come' : call.lastProblem
+        for (const waiting of this.#waiting) waiting.lastProblem = `no session yet: ${problem}`
+        return this.#asks.openSession(server, this.#ttlMs, how)
+      })
       .catch((error: unknown) => {
         if (!(error instanceof OutcomeUnknown)) throw error
         const text = `No session could be opened in time (${call.lastProblem}); try again later`
