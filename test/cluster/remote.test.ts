@@ -63,6 +63,28 @@ void test('RemoteRef: without a link an ask fails at once, not-sent, and a tell 
   await cluster.advance(1)
 })
 
+void test('RemoteRef: what a protocol expects to find nobody is no warning, on either node, known there or not', async (t) => {
+  const News = protocol('remote-news', { news: tell() }, { absence: 'expected' })
+  const Other = protocol('remote-other', { news: tell() })
+  await using cluster = virtualCluster()
+  const [a, b] = await pair(cluster)
+  const warned = (): readonly string[] =>
+    [...cluster.logOf('a'), ...cluster.logOf('b')]
+      .filter(({ level, message }) => level === 'warn' && message.startsWith('dead letter'))
+      .map(({ message }) => message)
+  a.ref(News, 'b', '/system/later').tell({ type: 'news' })
+  a.ref(News, 'c', '/system/later').tell({ type: 'news' })
+  await cluster.advance(10)
+  t.same(
+    [a, b].map((node) => node.system.deadLetters().map(({ reason }) => reason)),
+    [['node-down'], ['not-found']],
+  )
+  t.same(warned(), [])
+  a.ref(Other, 'b', '/system/later').tell({ type: 'news' })
+  await cluster.advance(10)
+  t.same(warned(), ['dead letter: "news" to /system/later was not delivered (not-found)'])
+})
+
 void test('RemoteRef: when the node dies, pending asks fail with outcome unknown, watchers get one node-down', async (t) => {
   await using cluster = virtualCluster()
   const [a, b] = await pair(cluster)

@@ -658,6 +658,14 @@ void test('PeerSession: a peer of wire version 1 is sent nothing that it does no
   for (let n = 0; n < 20; n++) for (const type of types) ref.tell(one(type, n))
   const asked = watched(ref.ask({ type: 'askHeavy' }))
   await pair.settle()
+  const refusal = {
+    reason: 'peer-too-old',
+    problem: 'is of wire version 2, and with node "b" version 1 is spoken',
+  }
+  t.same(pair.a.session.gossip([1, 'news']), refusal)
+  t.same(pair.a.session.choose(), refusal)
+  await pair.settle()
+  t.notOk(pair.a.session.isClosed || pair.b.session.isClosed, 'the peer has met nothing that it cannot read')
   pair.a.session.goodbye('the node leaves')
   await pair.settle()
   t.equal(asked.state, 'resolved')

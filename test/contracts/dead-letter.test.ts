@@ -1,5 +1,5 @@
 /** S9.1: what reaches nobody is an event, a counter and a warning that does not flood; restarts are told the same way. */
-import { memoryMetrics, type DeadLetterReason } from '@understudy/runtime'
+import { actor, memoryMetrics, protocol, tell, type DeadLetterReason } from '@understudy/runtime'
 import { probe } from '@understudy/runtime/testkit'
 import { test } from 'tap'
 import { gate, heard, logged, onStage, puppet, Puppet } from '../support/runtime.ts'
@@ -116,6 +116,51 @@ void test('S9.1 the first ten of a reason and definition are warned of whole, th
     t.equal(logged(system, 'warn').length, 13, 'a new window writes again')
     t.equal(system.status().counters.deadLetters, 27, 'the counter has seen all')
   })
+})
+
+void test('S9.1 of a protocol that expects absence, letters that found nobody are counted, and logged at debug', async (t) => {
+  const News = protocol('contract-news', { news: tell() }, { absence: 'expected' })
+  const metrics = memoryMetrics()
+  await onStage(
+    t,
+    undefined,
+    async (system) => {
+      const letters = heard(system, 'dead-letter')
+      const { passed, open } = gate()
+      const reader = actor(News, { mailbox: { messagesMax: 1 } }, () => ({ news: () => passed }))
+      const ref = system.spawn('reader', reader)
+      system.ref(News, '/user/later').tell({ type: 'news' })
+      for (let i = 0; i < 3; i++) {
+        ref.tell({ type: 'news' })
+        await system.platform.settle()
+      }
+      const stopped = system.stop(ref)
+      ref.tell({ type: 'news' })
+      open()
+      await stopped
+      ref.tell({ type: 'news' })
+      const reasons = ['not-found', 'overflow', 'stopping', 'stopped', 'stopped']
+      t.same(
+        letters.map(({ reason }) => reason),
+        reasons,
+      )
+      t.equal(system.status().counters.deadLetters, reasons.length)
+      t.match(JSON.stringify(metrics.read()), /understudy_dead_letters_total/)
+      const line = (path: string, reason: string): string =>
+        `dead letter: "news" to ${path} was not delivered (${reason})`
+      t.same(logged(system, 'warn'), [line('/user/reader', 'overflow')], 'a bound that is met is no absence')
+      t.same(
+        logged(system, 'debug').filter((text) => text.startsWith('dead letter')),
+        [
+          line('/user/later', 'not-found'),
+          line('/user/reader', 'stopping'),
+          line('/user/reader', 'stopped'),
+          line('/user/reader', 'stopped'),
+        ],
+      )
+    },
+    { metrics },
+  )
 })
 
 void test('S9.1 what was held back is told at the shutdown, whose own dead letters are counted and not written', async (t) => {

@@ -160,6 +160,6 @@ export function living(system: TestSystem): readonly string[] {
 }
 
 /** Texts of what was logged at `level`. */
-export function logged(system: TestSystem, level: 'warn' | 'error' | 'fatal'): readonly string[] {
+export function logged(system: TestSystem, level: 'debug' | 'warn' | 'error' | 'fatal'): readonly string[] {
   return system.platform.logged.filter((line) => line.level === level).map((line) => line.message)
 }

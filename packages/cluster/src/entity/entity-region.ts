@@ -246,7 +246,7 @@ export class EntityRef extends Ref {
     const { type } = envelope.message
     const text = `Cannot send "${type}" to ${this.path}: no living member of the cluster takes entities (all have weight 0)`
     envelope.call?.fail(new NodeDown(text, { type, outcome: 'not-sent' }))
-    this.kernel.hooks.deadLetter(envelope, 'node-down', undefined, this.path)
+    this.kernel.hooks.deadLetter(envelope, 'node-down', undefined, this.path, this.protocol.name)
     return false
   }
 
@@ -261,7 +261,13 @@ export class EntityRef extends Ref {
         ? new ActorStopped(`${cannot}: node "${this.kernel.nodeName}" is stopping its entities`, details)
         : new NoSuchActor(`${cannot}: ${notRegistered(name, this.kernel.nodeName)}`, details),
     )
-    this.kernel.hooks.deadLetter(envelope, stopping ? 'stopping' : 'not-found', undefined, this.path)
+    this.kernel.hooks.deadLetter(
+      envelope,
+      stopping ? 'stopping' : 'not-found',
+      undefined,
+      this.path,
+      this.protocol.name,
+    )
     return false
   }
 

@@ -29,7 +29,7 @@ export class GoneRef extends Ref {
     const { type } = envelope.message
     const text = `Cannot send "${type}" to ${this.path}: it has stopped`
     envelope.call?.fail(new ActorStopped(text, { path: this.path, type }))
-    this.kernel.hooks.deadLetter(envelope, 'stopped', undefined, this.path)
+    this.kernel.hooks.deadLetter(envelope, 'stopped', undefined, this.path, this.protocol.name)
     return false
   }
 

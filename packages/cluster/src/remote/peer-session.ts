@@ -52,6 +52,8 @@ export class PeerSession implements LaneKeeper {
   readonly laneIdleMs: number
   readonly #host: SessionHost
   readonly #dialledByUs: boolean
+  /** Set for a peer of wire version 1: what every envelope of a later version meets. */
+  readonly #tooOld: Unsendable | undefined
   /** Without lanes of their own the three are one. */
   readonly #control: SessionLane
   readonly #data: SessionLane
@@ -84,7 +86,10 @@ export class PeerSession implements LaneKeeper {
     this.kernel = host.kernel
     this.#rooms = new RoomQueue(host.kernel)
     this.#farewell = new Farewell(() => host.goodbye(this))
-    const isNew = (facts.wireVersion ?? sessionDefaults.wireVersion) >= lanesSince
+    const version = facts.wireVersion ?? sessionDefaults.wireVersion
+    const isNew = version >= lanesSince
+    const problem = `is of wire version ${lanesSince}, and with node "${facts.name}" version ${version} is spoken`
+    this.#tooOld = isNew ? undefined : { reason: 'peer-too-old', problem }
     this.#dialledByUs = facts.dialledByUs ?? false
     this.laneIdleMs = this.#dialledByUs
       ? (facts.laneIdleMs ?? sessionDefaults.laneIdleMs)
@@ -290,17 +295,23 @@ export class PeerSession implements LaneKeeper {
     this.#control.flush()
   }
 
-  /** What the membership says, sent at once. The payload is anything that a message field can hold. */
+  /**
+   * What the membership says, sent at once. The payload is anything that a message field can hold. A peer of wire version 1
+   * is sent nothing: it would close the link for it.
+   */
   gossip(payload: unknown): Unsendable | undefined {
+    if (this.#tooOld !== undefined) return this.#tooOld
     const problem = this.#control.encoder.gossip(payload)
     this.#control.flush()
     return problem
   }
 
-  /** Tells the peer that of the links between the two nodes this session's is the one to use. */
-  choose(): void {
-    this.#control.encoder.chosen()
+  /** Tells the peer that of the links between the two nodes this session's is the one to use. As `gossip` at version 1. */
+  choose(): Unsendable | undefined {
+    if (this.#tooOld !== undefined) return this.#tooOld
+    const problem = this.#control.encoder.chosen()
     this.#control.flush()
+    return problem
   }
 
   /** The last word on every lane, behind all that was sent on it. */

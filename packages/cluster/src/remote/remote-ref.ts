@@ -175,6 +175,6 @@ function refuse(
   error: NodeDown | LinkFull | InvalidMessage | ActorStopped,
 ): false {
   envelope.call?.fail(error)
-  target.kernel.hooks.deadLetter(envelope, reason, undefined, target.path)
+  target.kernel.hooks.deadLetter(envelope, reason, undefined, target.path, target.protocol.name)
   return false
 }

@@ -105,18 +105,27 @@ export class SessionSink implements FrameSink, CallKeeper, Sender, Watcher {
     if (this.#session.isClosed) return
     const problem = this.#checked(type, message)
     if (problem !== undefined) {
-      this.#refused(undefined, recipient, type.type, 'RUNTIME_INVALID_MESSAGE', problem.text, problem.field)
+      this.#refused(
+        undefined,
+        recipient,
+        type.protocol,
+        type.type,
+        'RUNTIME_INVALID_MESSAGE',
+        problem.text,
+        problem.field,
+      )
       return
     }
     const cell = this.#cellOf(recipient)
     if (cell === undefined) {
-      this.#deadLetter(recipient, message, isBound(recipient) ? 'stopped' : 'not-found')
+      this.#deadLetter(recipient, type.protocol, message, isBound(recipient) ? 'stopped' : 'not-found')
       return
     }
     if (cell.kind.protocol.name !== type.protocol) {
       this.#refused(
         undefined,
         recipient,
+        type.protocol,
         type.type,
         'RUNTIME_UNKNOWN_MESSAGE',
         wrongProtocol(cell, type),
@@ -161,22 +170,38 @@ export class SessionSink implements FrameSink, CallKeeper, Sender, Watcher {
     }
     if (type.kind !== 'ask') {
       const text = `Cannot ask "${type.type}" of ${nameOf(recipient)}: it is a message without an answer`
-      this.#refused(askId, recipient, type.type, 'RUNTIME_UNKNOWN_MESSAGE', text, 'type')
+      this.#refused(askId, recipient, type.protocol, type.type, 'RUNTIME_UNKNOWN_MESSAGE', text, 'type')
       return
     }
     const problem = this.#checked(type, message)
     if (problem !== undefined) {
-      this.#refused(askId, recipient, type.type, 'RUNTIME_INVALID_MESSAGE', problem.text, problem.field)
+      this.#refused(
+        askId,
+        recipient,
+        type.protocol,
+        type.type,
+        'RUNTIME_INVALID_MESSAGE',
+        problem.text,
+        problem.field,
+      )
       return
     }
     const cell = this.#cellOf(recipient)
     if (cell === undefined) {
       this.#fail(askId, this.#nobody(recipient, type.type))
-      this.#deadLetter(recipient, message, isBound(recipient) ? 'stopped' : 'not-found')
+      this.#deadLetter(recipient, type.protocol, message, isBound(recipient) ? 'stopped' : 'not-found')
       return
     }
     if (cell.kind.protocol.name !== type.protocol) {
-      this.#refused(askId, recipient, type.type, 'RUNTIME_UNKNOWN_MESSAGE', wrongProtocol(cell, type), 'type')
+      this.#refused(
+        askId,
+        recipient,
+        type.protocol,
+        type.type,
+        'RUNTIME_UNKNOWN_MESSAGE',
+        wrongProtocol(cell, type),
+        'type',
+      )
       return
     }
     const deadlineMs =
@@ -198,7 +223,7 @@ export class SessionSink implements FrameSink, CallKeeper, Sender, Watcher {
     const text =
       `Node "${this.kernel.nodeName}" does not know message "${type}" of protocol "${protocol}": start an actor of that ` +
       `protocol there, or register its definition in "entities"`
-    this.#refused(askId, recipient, type, 'RUNTIME_UNKNOWN_MESSAGE', text, 'type')
+    this.#refused(askId, recipient, protocol, type, 'RUNTIME_UNKNOWN_MESSAGE', text, 'type')
   }
 
   onInvalid(
@@ -209,7 +234,7 @@ export class SessionSink implements FrameSink, CallKeeper, Sender, Watcher {
     problem: string,
   ): void {
     const text = `Cannot send "${type}" of protocol "${protocol}" to ${nameOf(recipient)}: ${problem}`
-    this.#refused(askId, recipient, type, 'RUNTIME_INVALID_MESSAGE', text, undefined)
+    this.#refused(askId, recipient, protocol, type, 'RUNTIME_INVALID_MESSAGE', text, undefined)
   }
 
   /** The schema of an arrived message, compiled once per connection and kept on the type. */
@@ -256,6 +281,7 @@ export class SessionSink implements FrameSink, CallKeeper, Sender, Watcher {
   #refused(
     askId: number | undefined,
     recipient: Recipient,
+    protocol: string,
     type: string,
     code: string,
     problem: string,
@@ -265,18 +291,19 @@ export class SessionSink implements FrameSink, CallKeeper, Sender, Watcher {
     if (!this.#host.takes(recipient)) {
       // As on one node: that nobody lives there comes before what is wrong with the message.
       if (askId !== undefined) this.#fail(askId, this.#nobody(recipient, type))
-      this.#deadLetter(recipient, { type }, isBound(recipient) ? 'stopped' : 'not-found')
+      this.#deadLetter(recipient, protocol, { type }, isBound(recipient) ? 'stopped' : 'not-found')
       return
     }
     const details = { path: nameOf(recipient), type, ...(field === undefined ? {} : { field }) }
     if (askId !== undefined) this.#fail(askId, new RuntimeError(code, problem, details))
     else this.#host.complain(this.#session, code, problem)
-    this.#deadLetter(recipient, { type }, code === 'RUNTIME_INVALID_MESSAGE' ? 'invalid' : 'unknown-message')
+    const reason = code === 'RUNTIME_INVALID_MESSAGE' ? 'invalid' : 'unknown-message'
+    this.#deadLetter(recipient, protocol, { type }, reason)
   }
 
-  #deadLetter(recipient: Recipient, message: Message, reason: DeadLetterReason): void {
+  #deadLetter(recipient: Recipient, protocol: string, message: Message, reason: DeadLetterReason): void {
     const envelope = new Envelope(message, this, null, EnvelopeKind.user)
-    this.kernel.hooks.deadLetter(envelope, reason, undefined, nameOf(recipient))
+    this.kernel.hooks.deadLetter(envelope, reason, undefined, nameOf(recipient), protocol)
   }
 
   // ---- Answers -------------------------------------------------------------------------------------------------

@@ -10,10 +10,11 @@ import type { Recipient } from './wire-protocol.ts'
 
 /**
  * An envelope that was not appended, and why. The batch is as it was before the call. Too large: raise
- * `frameBytesMax` on all nodes, or send less. Not encodable: `problem` names the value.
+ * `frameBytesMax` on all nodes, or send less. Not encodable: `problem` names the value. Peer too old: its wire version has
+ * no such envelope, and it would close the link for it.
  */
 export interface Unsendable {
-  readonly reason: 'too-large' | 'not-encodable'
+  readonly reason: 'too-large' | 'not-encodable' | 'peer-too-old'
   /**
    * The rest of a sentence that begins with "the message": `is 2000012 bytes, the limit of a frame is
    * 1048576`.

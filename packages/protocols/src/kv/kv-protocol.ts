@@ -46,46 +46,60 @@ const text = typed<string>({ type: 'string' })
 const flag = typed<boolean>({ type: 'boolean' })
 const count = typed<number>({ type: 'integer', minimum: 0 })
 
-/** What a watching client is told. `watch` is the number that it gave to this subscription. */
-export const KvWatcher = protocol('understudy-kv-watcher', {
-  /** Bytes of `WatchHub`. */
-  push: tell({ watch: count, bytes }),
-  /** The service has ended the subscription; with `compactRevision` above 0 because what comes next is compacted. */
-  ended: tell({ watch: count, why: text, compactRevision: count }),
-})
+/**
+ * What a watching client is told. `watch` is the number that it gave to this subscription.
+ * It may be gone by then.
+ */
+export const KvWatcher = protocol(
+  'understudy-kv-watcher',
+  {
+    /** Bytes of `WatchHub`. */
+    push: tell({ watch: count, bytes }),
+    /** The service has ended the subscription; with `compactRevision` above 0 because what comes next is compacted. */
+    ended: tell({ watch: count, why: text, compactRevision: count }),
+  },
+  { absence: 'expected' },
+)
 
 export type KvWatcherMessages = MessagesOf<typeof KvWatcher>
 
-/** Commands, requests and answers are bytes of `kv-codec.ts` and of this file. */
-export const KvService = protocol('understudy-kv', {
-  /** `session` 0: without one, for what may be done twice. */
-  write: ask({ session: count, sequence: count, below: count, command: bytes }, bytes),
-  read: ask(
-    { request: bytes, consistency: typed<ReadConsistency>({ enum: ['linearizable', 'lease', 'local'] }) },
-    bytes,
-  ),
-  openSession: ask({ ttlMs: count }, bytes),
-  /** Keeps a lease alive. On the control lane: no bulk of data may cost somebody a lease. */
-  keepAlive: ask({ command: bytes }, bytes, { lane: 'control' }),
-  watch: ask(
-    {
-      client: text,
-      watch: count,
-      to: refOf(KvWatcher),
-      from: text,
-      upTo: typed<string | null>({ type: ['string', 'null'] }),
-      revision: count,
-      previous: flag,
-      without: typed<'' | 'put' | 'delete'>({ enum: ['', 'put', 'delete'] }),
-      credit: count,
-    },
-    bytes,
-  ),
-  unwatch: tell({ client: text, watch: count }),
-  /** `bytes`: all that this subscription has given back since it began, for one of these may be lost. */
-  credit: tell({ client: text, watch: count, bytes: count }),
-  status: ask(typed<Readonly<Record<string, unknown>>>({})),
-})
+/**
+ * Commands, requests and answers are bytes of `kv-codec.ts` and of this file.
+ * Whoever finds none tries another node.
+ */
+export const KvService = protocol(
+  'understudy-kv',
+  {
+    /** `session` 0: without one, for what may be done twice. */
+    write: ask({ session: count, sequence: count, below: count, command: bytes }, bytes),
+    read: ask(
+      { request: bytes, consistency: typed<ReadConsistency>({ enum: ['linearizable', 'lease', 'local'] }) },
+      bytes,
+    ),
+    openSession: ask({ ttlMs: count }, bytes),
+    /** Keeps a lease alive. On the control lane: no bulk of data may cost somebody a lease. */
+    keepAlive: ask({ command: bytes }, bytes, { lane: 'control' }),
+    watch: ask(
+      {
+        client: text,
+        watch: count,
+        to: refOf(KvWatcher),
+        from: text,
+        upTo: typed<string | null>({ type: ['string', 'null'] }),
+        revision: count,
+        previous: flag,
+        without: typed<'' | 'put' | 'delete'>({ enum: ['', 'put', 'delete'] }),
+        credit: count,
+      },
+      bytes,
+    ),
+    unwatch: tell({ client: text, watch: count }),
+    /** `bytes`: all that this subscription has given back since it began, for one of these may be lost. */
+    credit: tell({ client: text, watch: count, bytes: count }),
+    status: ask(typed<Readonly<Record<string, unknown>>>({})),
+  },
+  { absence: 'expected' },
+)
 
 export type KvServiceMessages = MessagesOf<typeof KvService>
 

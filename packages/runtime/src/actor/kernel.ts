@@ -35,11 +35,13 @@ export const turnSendsMax = 512
 /** What the system does for its cells. */
 export interface KernelHooks {
   readonly makeFamily: (parent: Cell) => Family
+  /** @param protocolName of the message; the kind's when left out */
   readonly deadLetter: (
     envelope: Envelope,
     reason: DeadLetterReason,
     kind: ActorKind | undefined,
     path: string,
+    protocolName?: string,
   ) => void
   /** The root's child failed beyond what supervision could bear. */
   readonly rootFailed: (failure: Failure) => void

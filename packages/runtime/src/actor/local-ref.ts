@@ -55,7 +55,7 @@ export class PathRef extends Ref {
       const text = `Cannot ask "${message.type}" of ${this.path}: nobody lives there`
       call.fail(new NoSuchActor(text, { path: this.path, type: message.type }))
     }
-    this.kernel.hooks.deadLetter(envelope, 'not-found', undefined, this.path)
+    this.kernel.hooks.deadLetter(envelope, 'not-found', undefined, this.path, this.protocol.name)
     return false
   }
 

@@ -78,6 +78,8 @@ export interface Protocol<out M extends MessageDefs = MessageDefs> {
   readonly messages: M
   /** What its actors bear; see `ProtocolOptions`. Left out: as `reliable`. */
   readonly delivery?: Delivery | undefined
+  /** What its senders bear; see `ProtocolOptions`. Left out: as `unexpected`. */
+  readonly absence?: 'unexpected' | 'expected' | undefined
 }
 
 /** See `ProtocolOptions.delivery`. */
@@ -90,6 +92,14 @@ export interface ProtocolOptions {
    * @default 'reliable'
    */
   readonly delivery?: Delivery | undefined
+  /**
+   * `expected`: its senders reckon with it that nobody is there, not yet or not any more; they send again, or have no need to.
+   * A dead letter because of that (`not-found`, `stopping`, `stopped`, `node-down`) is counted and told to listeners like any
+   * other, and logged at debug, also on a node that has no actor of it yet, where the protocol is made in its process. The
+   * other reasons are warned of.
+   * @default 'unexpected': every dead letter is a warning
+   */
+  readonly absence?: 'unexpected' | 'expected' | undefined
 }
 
 /** The type of `messages` of a protocol. */
@@ -169,7 +179,20 @@ export function protocol<const M extends MessageDefs>(
   checkMessageNames(`protocol "${name}"`, messages)
   // Always there, so that all protocols have one shape: it is looked at for each message from another node.
   const delivery = options?.delivery ?? 'reliable'
-  return Object.freeze({ name, messages: Object.freeze({ ...messages }), delivery })
+  const absence = options?.absence ?? 'unexpected'
+  if (absence === 'expected') absentExpected.add(name)
+  return Object.freeze({ name, messages: Object.freeze({ ...messages }), delivery, absence })
+}
+
+/**
+ * Names of protocols whose `absence` is expected. By name and for the whole process: a node that has not started any actor of
+ * a protocol knows no more of its messages, and that is when they find nobody.
+ */
+const absentExpected = new Set<string>()
+
+/** @internal Whether the senders of that protocol reckon with it that nobody is there. */
+export function expectsAbsence(protocolName: string): boolean {
+  return absentExpected.has(protocolName)
 }
 
 /** @internal */

@@ -381,9 +381,9 @@ class SystemImpl implements InternalSystem {
           restarting: (report) => incidents.restarting(report),
           gaveUp: (child, failure) => this.#gaveUp(child, failure),
         }),
-      deadLetter: (envelope, reason, kind, path) => {
+      deadLetter: (envelope, reason, kind, path, protocolName) => {
         this.kernel.counters.deadLetters++
-        incidents.deadLetter(envelope, reason, kind, path)
+        incidents.deadLetter(envelope, reason, kind, path, protocolName)
       },
       rootFailed: (failure) => this.#rootFailed(failure),
       started: (cell) => {

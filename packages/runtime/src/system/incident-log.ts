@@ -1,10 +1,12 @@
 /**
  * Dead letters and restarts, as a person reads them: the first ten of a kind whole, then one line with the count, so
- * that a crash loop is visible and a flood does not bury everything else.
+ * that a crash loop is visible and a flood does not bury everything else. Dead letters that their protocol expects
+ * (`ProtocolOptions.absence`) are for whoever debugs.
  */
 import type { Envelope, Message } from '../actor/envelope.ts'
 import type { ActorKind } from '../actor/actor-kind.ts'
 import type { DeadLetterReason } from '../actor/dead-letter.ts'
+import { expectsAbsence } from '../actor/protocol.ts'
 import { blameKey } from '../actor/call.ts'
 import type { Cell } from '../actor/cell.ts'
 import { defaultIntensity } from '../actor/child-spec.ts'
@@ -19,6 +21,8 @@ import type { EventStream, SystemEvents } from './event-stream.ts'
 export const poisonAt = 3
 /** No more of them are counted, so that a crash loop costs no memory. */
 const crashesCounted = 10
+/** Nobody was there to take it; see `ProtocolOptions.absence`. */
+const absences: ReadonlySet<DeadLetterReason> = new Set(['not-found', 'stopping', 'stopped', 'node-down'])
 /** Dead letters kept for `system.deadLetters()`. */
 export const deadLettersKept = 1_000
 
@@ -47,7 +51,13 @@ export class IncidentLog {
     this.#metrics = metrics
   }
 
-  deadLetter(envelope: Envelope, reason: DeadLetterReason, kind: ActorKind | undefined, path: string): void {
+  deadLetter(
+    envelope: Envelope,
+    reason: DeadLetterReason,
+    kind: ActorKind | undefined,
+    path: string,
+    protocolName: string | undefined = kind?.protocol.name,
+  ): void {
     const definition = kind?.name ?? '(none)'
     if (kind !== undefined) kind.counters.deadLetters++
     this.#metrics.counter('understudy_dead_letters_total', { reason, type: definition }).add()
@@ -66,12 +76,13 @@ export class IncidentLog {
     if (this.quiet) return
     // Whoever calls us without types may send anything.
     const type = String((envelope.message as Message | undefined)?.type)
-    this.#write(
-      `dead letters of ${definition} (${reason})`,
-      'warn',
-      { path, actor: definition, type, reason, sender },
-      () => `dead letter: "${type}" to ${path} was not delivered (${reason})`,
-    )
+    const fields = { path, actor: definition, type, reason, sender }
+    const line = (): string => `dead letter: "${type}" to ${path} was not delivered (${reason})`
+    if (absences.has(reason) && protocolName !== undefined && expectsAbsence(protocolName)) {
+      if (this.#log.isLevelEnabled('debug')) this.#log.debug(fields, line())
+    } else {
+      this.#write(`dead letters of ${definition} (${reason})`, 'warn', fields, line)
+    }
   }
 
   restarting(report: RestartReport): void {
