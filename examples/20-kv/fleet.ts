@@ -19,6 +19,7 @@ export class Fleet {
   #leader = ''
   #term = 0
   #isQuiet = true
+  #isOver = false
   /** Of those that wait for all nodes to be up. */
   #changed: () => void = () => undefined
   #failure: string | undefined
@@ -50,25 +51,32 @@ export class Fleet {
     )
   }
 
-  /** Resolves when all are up and one of them leads, or `atMostMs` is over. @throws what kept a node from starting */
-  async whenReady(atMostMs: number): Promise<void> {
+  /**
+   * Resolves when all are up and one of them leads, or `atMostMs` is over; with false when it all ends before.
+   *
+   * @throws what kept a node from starting
+   */
+  async whenReady(atMostMs: number): Promise<boolean> {
     let isLate = false
     const timer = setTimeout(() => {
       isLate = true
       this.#changed()
     }, atMostMs)
     while (!isLate && (this.#leader === '' || this.nodes.some(({ state }) => state !== 'up'))) {
-      if (this.#failure !== undefined) break
+      if (this.#failure !== undefined || this.#isOver) break
       await new Promise<void>((resolve) => (this.#changed = resolve))
     }
     clearTimeout(timer)
     if (this.#failure !== undefined) throw new Error(this.#failure)
-    this.#isQuiet = false
+    this.#isQuiet = this.#isOver
+    return !this.#isOver
   }
 
-  /** From now on nothing is reported: it all ends. */
+  /** From now on nothing is reported and nobody waits: it all ends. */
   hush(): void {
     this.#isQuiet = true
+    this.#isOver = true
+    this.#changed()
   }
 
   started(name: string, pid: number): void {

@@ -27,6 +27,9 @@ export type KvNodeReport =
 async function main(settings: KvNodeSettings, report: (report: KvNodeReport) => void): Promise<void> {
   const { name, listen, seeds, members, secret, data } = settings
   let group: Pick<RaftGroup, 'transfer'> | undefined
+  // Without whoever started it a node has nothing to live for.
+  const giveUp = (): never => process.exit(1)
+  process.once('disconnect', giveUp)
   const node = await startNode({
     name,
     listen,
@@ -45,7 +48,7 @@ async function main(settings: KvNodeSettings, report: (report: KvNodeReport) => 
     ]),
     platform: nodePlatform(process.env['UNDERSTUDY_LOG'] === undefined ? { log: silentLogger } : {}),
   })
-  // Without whoever started it a node has nothing to live for.
+  process.off('disconnect', giveUp)
   process.once('disconnect', () => void node.shutdown('the prompt has ended'))
   void node.system.terminated.then(() => {
     if (process.connected) process.disconnect()

@@ -107,7 +107,7 @@ async function serve(data: string, timeoutMs: number): Promise<number> {
 
 async function converse(fleet: Fleet, terminal: Terminal, shell: Shell, data: string): Promise<number> {
   console.log(`Three nodes begin; they keep their data in ${shorter(data)}`)
-  await fleet.whenReady(readyMs)
+  if (!(await fleet.whenReady(readyMs))) return 0
   console.log(instructions(fleet))
   let code = 0
   for await (const line of terminal.lines()) {

@@ -390,9 +390,14 @@ function valueText({ value }: KvEntry): string {
   return shown(text.decode(value))
 }
 
-/** As it has to be typed. */
+/** As it has to be typed; what a terminal might take for an order is escaped. */
 function shown(word: string): string {
-  return /^[^\s;"*#\\]+$/.test(word) ? word : JSON.stringify(word)
+  return /^[^\s;"*#\\\p{Cc}]+$/u.test(word) ? word : JSON.stringify(word).replaceAll(/\p{Cc}/gu, escaped)
+}
+
+/** JSON leaves the controls from U+007F on as they are. */
+function escaped(control: string): string {
+  return `\\u${control.charCodeAt(0).toString(16).padStart(4, '0')}`
 }
 
 function counted(count: number, one: string, many = `${one}s`): string {

@@ -12,8 +12,12 @@ export class Terminal {
   #isOver = false
   #wake: () => void = () => undefined
   #interrupt: () => void = () => undefined
-  /** Resolves at Ctrl-C. */
+  /** Resolves at Ctrl-C, and when nobody reads the output any more (`npm run kv | head`). */
   readonly interrupted = new Promise<void>((resolve) => (this.#interrupt = resolve))
+
+  constructor() {
+    for (const output of [process.stdout, process.stderr]) output.on('error', () => this.#interrupt())
+  }
 
   /** Text of its own line or lines, at any time. */
   print(text: string): void {

@@ -1,8 +1,21 @@
 /** A worker in a process of its own: takes the lock, reads, adds 1, writes, releases; again and again. */
 import { once } from 'node:events'
 import { startNode } from '@understudy/cluster'
-import { fencedReason, lockClient, type FencedMessage, type LockClient } from '@understudy/protocols'
-import { nodePlatform, Rejected, silentLogger, type ActorRef, type MessagesOf } from '@understudy/runtime'
+import {
+  fencedReason,
+  lockClient,
+  type FencedMessage,
+  type Held,
+  type LockClient,
+} from '@understudy/protocols'
+import {
+  isActorError,
+  nodePlatform,
+  Rejected,
+  silentLogger,
+  type ActorRef,
+  type MessagesOf,
+} from '@understudy/runtime'
 import { Ledger } from './ledger.ts'
 import { hostName, lockName } from './names.ts'
 import type { WorkerOrder, WorkerReport, WorkerSettings } from './words.ts'
@@ -43,7 +56,7 @@ async function work(
   let added = 0
   let isPaused = false
   while (added < rounds) {
-    await using held = await locks.mutex(lockName).acquire({ timeoutMs: 60_000 })
+    await using held = await lockOf(locks)
     const { token } = held
     try {
       const value = await ledger.ask({ type: 'read', token })
@@ -64,6 +77,17 @@ async function work(
     }
   }
   return added
+}
+
+/** Its turn may come only after its session was lost, as when the machine had no time for it: then it stands in line again. */
+async function lockOf(locks: LockClient): Promise<Held> {
+  for (;;) {
+    try {
+      return await locks.mutex(lockName).acquire({ timeoutMs: 60_000 })
+    } catch (error) {
+      if (!isActorError(error, 'LOCK_SESSION_LOST')) throw error
+    }
+  }
 }
 
 const settings = process.env['LOCK_WORKER']

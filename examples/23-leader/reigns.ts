@@ -11,6 +11,8 @@ export interface Leader {
 interface Row extends Leader {
   /** After whatever happened to the leader before. */
   gapMs: number | undefined
+  /** It has said itself that it leads. The observer may know it before, and a lease can be over before its owner hears of it. */
+  hasBegun: boolean
   entries: number | undefined
   isObserved: boolean
 }
@@ -85,12 +87,26 @@ export class Reigns {
     }
   }
 
-  /** The first leader with a term above `term`. `sinceMs`: when the one before it met its end. @throws when there is none in time */
+  /**
+   * The first to say that it leads with a term above `term`. It may have lost that lead meanwhile: see `leads`. `sinceMs`: when
+   * the one before it met its end. @throws when there is none in time
+   */
   async after(term: number, atMostMs: number, sinceMs?: number): Promise<Leader> {
-    const find = (): Row | undefined => [...this.#rows.values()].find((row) => row.term > term)
+    const find = (): Row | undefined =>
+      [...this.#rows.values()].find((row) => row.hasBegun && row.term > term)
     const row = await this.#wait(find, atMostMs, `no leader came after term ${term}`)
     if (sinceMs !== undefined) row.gapMs ??= performance.now() - sinceMs
     return row
+  }
+
+  /** Whether nothing is known but that the leader of that term leads. */
+  leads(term: number): boolean {
+    return !this.hasEnded(term) && [...this.#rows.keys()].every((other) => other <= term)
+  }
+
+  /** Whether the leader of that term has said that it leads no more. One that was killed never does. */
+  hasEnded(term: number): boolean {
+    return this.#rows.get(term)?.entries !== undefined
   }
 
   /** When the leader of that term has noticed that it is over. */
@@ -130,14 +146,14 @@ export class Reigns {
     const row = this.#rows.get(term)
     if (row !== undefined && row.name !== name)
       this.#wrongs.push(`term ${term} was ${row.name}'s, and ${name}'s`)
-    this.#row(name, term)
+    this.#row(name, term).hasBegun = true
     this.say(`${name} leads, in term ${term}`)
   }
 
   #row(name: string, term: number): Row {
     let row = this.#rows.get(term)
     if (row === undefined) {
-      row = { name, term, gapMs: undefined, entries: undefined, isObserved: false }
+      row = { name, term, gapMs: undefined, hasBegun: false, entries: undefined, isObserved: false }
       this.#rows.set(term, row)
     }
     this.#changed()

@@ -309,6 +309,47 @@ void test('KvClient: after close nothing is sent, and what was under way fails',
   await kv.get(client.close())
   t.match(await put, { error: { code: 'KV_CLIENT_CLOSED' } })
   t.match(await kv.cluster.outcome(client.get('a')), { error: { code: 'KV_CLIENT_CLOSED' } })
+  t.match(await kv.cluster.outcome(client.status()), { error: { code: 'KV_CLIENT_CLOSED' } })
+})
+
+void test('KvClient: what is no key and no value is told of by a rejection that says what was expected', async (t) => {
+  await using kv = await kvCluster()
+  const client = kv.client()
+  const isType = (message: RegExp) => ({ error: { name: 'TypeError', message } })
+  const [number, nothing] = [7, undefined] as unknown as readonly string[]
+  if (number === undefined) throw new Error('it is there')
+  const { outcome } = kv.cluster
+  t.match(await outcome(client.get(nothing as string)), isType(/^A key is a string, got undefined$/))
+  t.match(await outcome(client.put(number, 'x')), isType(/^A key is a string, got number$/))
+  t.match(await outcome(client.put('a', number)), isType(/^A value is a string or a Uint8Array, got number$/))
+  t.match(
+    await outcome(client.compareAndSet('a', { value: number }, 'x')),
+    isType(/^A value is a string or a Uint8Array, got number$/),
+  )
+  t.match(
+    await outcome(client.range(number)),
+    isType(/^Keys are a string, { prefix } or { from, to }, got number$/),
+  )
+  t.throws(() => client.watch({} as { prefix: string }), { name: 'TypeError', message: /^Keys are a string/ })
+  t.equal(await kv.get(client.get('a')), undefined)
+})
+
+void test('KvClient: a write that never got a session says what kept it', async (t) => {
+  await using kv = await kvCluster()
+  const client = kv.client()
+  kv.group.elect(undefined)
+  const puts = ['a', 'b'].map((key) => client.put(key, '1', { timeoutMs: 1_000 }))
+  const outcomes = puts.map((put) => kv.cluster.outcome(put))
+  await kv.cluster.advance(1_500)
+  for (const outcome of outcomes) {
+    t.match(await outcome, {
+      error: {
+        code: 'KV_UNAVAILABLE',
+        message: /no session yet: node "." knows no leader/,
+        details: { outcome: 'not-done' },
+      },
+    })
+  }
 })
 
 void test('KvClient: status tells of the group and the store', async (t) => {

@@ -371,6 +371,19 @@ void test('KvWatch: a service that is started again is subscribed to again; a cl
   t.same([await watchesOf('b'), await watchesOf('c')], [0, 0])
 })
 
+void test('KvWatch: one that is begun after its client was closed, or with a signal that is aborted, says so at once', async (t) => {
+  await using kv = await kvCluster()
+  const client = kv.client()
+  const gone = client.watch('a', { signal: AbortSignal.abort() })
+  t.match(await kv.cluster.outcome(gone.next()), { error: { code: 'RUNTIME_ABORTED' } })
+  const idle = client.watch('a')
+  await kv.get(client.close())
+  for (const watch of [idle, client.watch('a'), client.watch({ prefix: '' }, { revision: 1 })]) {
+    t.match(await kv.cluster.outcome(watch.next()), { error: { code: 'KV_CLIENT_CLOSED' } })
+    t.match(await kv.cluster.outcome(watch.next()), { error: { code: 'KV_CLIENT_CLOSED' } })
+  }
+})
+
 void test('KvWatch: of a node that is no member yet it begins as soon as it is one', async (t) => {
   await using kv = await kvCluster()
   await kv.get(kv.client('a').put('a', 'one'))

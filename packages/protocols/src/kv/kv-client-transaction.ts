@@ -8,11 +8,22 @@ import type {
 } from './kv-client.ts'
 import type { KvCompare, KvOperation, KvPut, KvTransaction } from './kv-command.ts'
 
+/** @throws {TypeError} it is neither */
 function bytesFrom(value: KvValue): Uint8Array {
-  return typeof value === 'string' ? Buffer.from(value, 'utf8') : value
+  if (typeof value === 'string') return Buffer.from(value, 'utf8')
+  if (value instanceof Uint8Array) return value
+  throw new TypeError(`A value is a string or a Uint8Array, got ${value === null ? 'null' : typeof value}`)
 }
 
+/** @throws {TypeError} it is no string */
+export function checkKey(key: string): void {
+  if (typeof key === 'string') return
+  throw new TypeError(`A key is a string, got ${key === null ? 'null' : typeof key}`)
+}
+
+/** @throws {TypeError} the key or the value is of a wrong type */
 export function putOf(key: string, value: KvValue, { lease = 0, previous }: KvPutOptions): KvPut {
+  checkKey(key)
   return {
     type: 'put',
     key,
@@ -24,6 +35,7 @@ export function putOf(key: string, value: KvValue, { lease = 0, previous }: KvPu
 
 /** What `compareAndSet` compares. */
 export function comparisonOf(key: string, expected: KvExpected): KvCompare {
+  checkKey(key)
   if (expected === undefined) return { key, target: 'version', operator: '=', operand: 0 }
   if ('value' in expected) return { key, target: 'value', operator: '=', operand: bytesFrom(expected.value) }
   return { key, target: 'modRevision', operator: '=', operand: expected.modRevision }

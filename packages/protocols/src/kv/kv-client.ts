@@ -19,14 +19,14 @@ import type { ByteWriter } from '../service/byte-buffer.ts'
 import type { GatheredBatch } from '../service/gathered-batch.ts'
 import { Gathering, type GatheringLine } from '../service/gathering.ts'
 import { SessionWrites } from '../service/session-writes.ts'
-import { kvCaller, type KvCaller, type KvFinalReply } from './kv-caller.ts'
+import { kvCaller, kvClientClosed, type KvCaller, type KvFinalReply } from './kv-caller.ts'
 import {
   checkKvClientOptions,
   type CheckedKvClientOptions,
   type KvCallOptions,
   type KvClientOptions,
 } from './kv-client-options.ts'
-import { comparisonOf, putOf, transactionOf } from './kv-client-transaction.ts'
+import { checkKey, comparisonOf, putOf, transactionOf } from './kv-client-transaction.ts'
 import { batchTag, readKvResult, writeKvCommand, writeKvGet } from './kv-codec.ts'
 import type {
   KvCommand,
@@ -171,6 +171,12 @@ class Client implements KvClient {
   // ---- Reads ---------------------------------------------------------------------------------------------------
 
   get(key: string, options: KvReadOptions = {}): Promise<KvEntry | undefined> {
+    // No async functions here: on a busy client what they cost is seen.
+    try {
+      checkKey(key)
+    } catch (error) {
+      return Promise.reject(error as TypeError)
+    }
     const { revision } = options
     return this.#read({ type: 'get', from: key, revision }, options, entryIn)
   }
@@ -211,6 +217,7 @@ class Client implements KvClient {
   }
 
   async status(server?: string, options: KvCallOptions = {}): Promise<Readonly<Record<string, unknown>>> {
+    if (this.#caller.isClosed) throw kvClientClosed()
     const target = server ?? this.#caller.leader ?? this.#caller.nearestServer()
     const { timeoutMs = this.#options.timeoutMs, signal } = options
     return this.#caller.refTo(target).ask({ type: 'status' }, { timeoutMs, signal })
@@ -223,7 +230,13 @@ class Client implements KvClient {
     value: KvValue,
     options: KvPutOptions = {},
   ): Promise<{ readonly revision: number; readonly previous: KvEntry | undefined }> {
-    return this.#write('put', key, putOf(key, value, options), options, putAnswer)
+    let command: KvPut
+    try {
+      command = putOf(key, value, options)
+    } catch (error) {
+      return Promise.reject(error as TypeError)
+    }
+    return this.#write('put', key, command, options, putAnswer)
   }
 
   async delete(

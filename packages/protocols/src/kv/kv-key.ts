@@ -4,8 +4,14 @@ import type { KvRange } from './kv-command.ts'
 /** A key, a range, or `{ prefix }`; the prefix `''` is all keys. */
 export type KvKeys = string | KvRange | { readonly prefix: string }
 
+/** @throws {TypeError} it is none of these */
 export function rangeOf(keys: KvKeys): KvRange {
   if (typeof keys === 'string') return { from: keys }
+  if (typeof keys !== 'object' || keys === null || !('prefix' in keys || 'from' in keys)) {
+    throw new TypeError(
+      `Keys are a string, { prefix } or { from, to }, got ${keys === null ? 'null' : typeof keys}`,
+    )
+  }
   if ('prefix' in keys) return { from: keys.prefix, to: endOfPrefix(keys.prefix) }
   return keys
 }

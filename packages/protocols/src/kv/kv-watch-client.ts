@@ -75,7 +75,8 @@ export class KvWatches {
 
   watch(range: KvRange, options: KvWatchOptions): KvWatch {
     const stream = new KvWatchStream(this, this.#caller, this.#options, range, options)
-    this.#open.add(stream)
+    if (this.#caller.isClosed) stream.end(kvClientClosed())
+    else if (!stream.isEnded) this.#open.add(stream)
     return stream
   }
 
@@ -192,6 +193,10 @@ class KvWatchStream implements KvWatch {
     this.#next = wish.revision ?? 0
     if (wish.signal?.aborted === true) this.#onAbort()
     else wish.signal?.addEventListener('abort', this.#onAbort, { once: true })
+  }
+
+  get isEnded(): boolean {
+    return this.#status === 'ended'
   }
 
   get nextRevision(): number {
