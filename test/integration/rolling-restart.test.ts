@@ -20,7 +20,10 @@ import {
   scratch,
 } from '../support/member-process.ts'
 
-tap.setTimeout(120_000)
+tap.setTimeout(360_000)
+
+/** So long that on a busy machine, too, it can be told whether somebody waited for all of it. */
+const drainMs = 60_000
 
 const names = ['a', 'b', 'c', 'd', 'e']
 const everybody = [...names, 'z'].map((name) => `${name} alive`).join(', ')
@@ -97,7 +100,7 @@ function ledgerLoad(client: ClusterNode): LedgerLoad {
 
 function memberOf(t: Test, name: string, seeds: readonly string[], ledgerFile: string): MemberProcess {
   const listen = seeds[names.indexOf(name)] as string
-  return new MemberProcess(t, { node: { name, listen, seeds, expect: 3 }, ledgerFile })
+  return new MemberProcess(t, { node: { name, listen, seeds, expect: 3, drainMs }, ledgerFile })
 }
 
 void test('a rolling restart of five nodes under load: no request fails, no acknowledged message is lost', async (t) => {
@@ -119,14 +122,14 @@ void test('a rolling restart of five nodes under load: no request fails, no ackn
   await client.whenMembers(6)
   const asks = askLoad(client)
   const entries = ledgerLoad(client)
-  await allSee(members, everybody, 30_000)
+  await allSee(members, everybody, 60_000)
 
   const drainsMs: number[] = []
   for (const [index, name] of names.entries()) {
     const old = members[index] as MemberProcess
     const { served } = asks
     const written = entries.acknowledged.length
-    await eventually('the load runs', 20_000, () => {
+    await eventually('the load runs', 60_000, () => {
       if (asks.served > served + 200 && entries.acknowledged.length > written + 20) return true
       return `${asks.served} asks, ${entries.acknowledged.length} entries`
     })
@@ -140,7 +143,7 @@ void test('a rolling restart of five nodes under load: no request fails, no ackn
       'all knew that it left',
     )
     members[index] = start(name)
-    await allSee(members, everybody, 30_000)
+    await allSee(members, everybody, 60_000)
   }
   await Promise.all([asks.stop(), entries.stop()])
 
@@ -156,7 +159,7 @@ void test('a rolling restart of five nodes under load: no request fails, no ackn
     [],
   )
   t.equal(new Set(entries.acknowledged.map((id) => id.slice(0, 1))).size, names.length, 'to every node')
-  t.ok(Math.max(...drainsMs) < 9_000, 'nobody waited for all of drainMs')
+  t.ok(Math.max(...drainsMs) < drainMs * 0.9, 'nobody waited for all of drainMs')
   await Promise.all(
     members.map(async (member) => {
       member.kill('SIGTERM')

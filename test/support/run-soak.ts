@@ -1,55 +1,26 @@
-/**
- * What `npm run soak` runs after `tsc -b`: tests that take minutes to hours, by hand.
- *
- *     npm run soak -- raft [--minutes 15] [--seed 1]   the key-value store in five processes, under faults
- *     npm run soak -- locks [--rounds 200] [--seed 1]  locks in processes that are stopped for twice the lease
- *     npm run soak -- swim [--seeds 3]                 days of virtual time of 100 nodes
- */
+/** What `npm run soak` runs after `tsc -b`: tests that take minutes to hours, by hand. `npm run soak -- --help` tells all. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
+import { parseSoakCommand, soakUsage, SoakUsageError, type SoakRun } from './soak-command.ts'
 
-const soaks: Readonly<Record<string, string>> = {
-  raft: '../integration/raft-soak.test.js',
-  locks: '../integration/lock-pauses.test.js',
-  swim: '../integration/swim-soak.test.js',
-}
+process.exitCode = await main(process.argv.slice(2))
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    minutes: { type: 'string', default: '15' },
-    rounds: { type: 'string', default: '200' },
-    seed: { type: 'string', default: '1' },
-    seeds: { type: 'string', default: '3' },
-  },
-})
-
-process.exitCode = await main()
-
-async function main(): Promise<number> {
-  const [name = ''] = positionals
-  const file = soaks[name]
-  const wrong = [values.minutes, values.rounds, values.seed, values.seeds].filter(
-    (value) => !(Number(value) > 0),
-  )
-  if (file === undefined || positionals.length !== 1 || wrong.length > 0) {
-    console.error(
-      `Name one soak of ${Object.keys(soaks).join(', ')}; --minutes, --rounds, --seed and --seeds are above 0`,
-    )
+async function main(args: readonly string[]): Promise<number> {
+  let run: SoakRun | 'help'
+  try {
+    run = parseSoakCommand(args)
+  } catch (error) {
+    if (!(error instanceof SoakUsageError)) throw error
+    console.error(`${error.message}\n\n${soakUsage()}`)
     return 2
   }
-  const env = {
-    ...process.env,
-    TAP_TYPE_STRIP_ONLY: '1',
-    SOAK_MINUTES: values.minutes,
-    SOAK_ROUNDS: values.rounds,
-    SOAK_SEED: values.seed,
-    SOAK_SEEDS: values.seeds,
+  if (run === 'help') {
+    console.log(soakUsage())
+    return 0
   }
-  const child = spawn(process.execPath, [fileURLToPath(new URL(file, import.meta.url))], {
-    env,
+  const child = spawn(process.execPath, [fileURLToPath(new URL(run.file, import.meta.url))], {
+    env: { ...process.env, TAP_TYPE_STRIP_ONLY: '1', ...run.environment },
     stdio: 'inherit',
   })
   const [code] = (await once(child, 'exit')) as [number | null]

@@ -3,15 +3,15 @@
  *
  *     node test/dist/support/run-tests.js [--all] [--jobs N] [--timeout SECONDS] [filter ...]
  *
- * Without filters all tests run but those of test/integration, which start processes and sockets and take real time;
- * `--all` runs these too. A filter is a part of a file's path below test/: `contracts/store`, `runtime`. A filter that
+ * Without filters all tests run but those of test/integration, which start processes and sockets and take real time, and
+ * the longest parts of a few others (see quick-run.ts); `--all` runs these too. A filter is a part of a file's path below test/: `contracts/store`, `runtime`. A filter that
  * matches no file is an error. The last line is always `N passed, N failed`, counting assertions, and the exit code is 0
  * only if at least one passed and none failed.
  */
 import { spawn } from 'node:child_process'
 import { existsSync, readdirSync } from 'node:fs'
-import { createRequire } from 'node:module'
-import { dirname, join, relative, sep } from 'node:path'
+import { availableParallelism } from 'node:os'
+import { join, relative, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { finalCounts } from './tap-summary.ts'
@@ -85,13 +85,18 @@ interface TapRun {
 /** Runs tap on `files`; what it says is streamed on, and read for its closing summary. */
 async function runTap(files: readonly string[]): Promise<TapRun> {
   if (files.length === 0) return { code: 0, signal: null, counts: undefined }
-  const tap = join(dirname(createRequire(import.meta.url).resolve('tap/package.json')), 'dist/esm/run.mjs')
   const reporter = values.reporter ?? (process.env['CI'] === undefined ? 'terse' : 'tap')
-  const args = [tap, '--reporter', reporter]
-  if (values.jobs !== undefined) args.push('--jobs', values.jobs)
-  if (values.timeout !== undefined) args.push('--timeout', values.timeout)
+  const args = [join(builtTests, 'support/run-files.js'), '--reporter', reporter]
+  const isQuick = !values.all && positionals.length === 0
+  // A few of the fast tests wait, for the network or a process: one more than there are processors keeps these busy.
+  const jobs = values.jobs ?? String(availableParallelism() + (isQuick ? 1 : 0))
+  args.push('--jobs', jobs, '--timeout', values.timeout ?? '60')
   args.push(...files.map((file) => relative(root, join(builtTests, file)).split(sep).join('/')))
-  const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(process.execPath, args, {
+    cwd: root,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, ...(isQuick ? { TEST_QUICK: '1' } : {}) },
+  })
   let tail = ''
   child.stdout.setEncoding('utf8')
   child.stdout.on('data', (text: string) => {
