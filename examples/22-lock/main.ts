@@ -13,9 +13,10 @@ import { startNode, type ClusterNode } from '@understudy/cluster'
 import { openConsensus, openLocks, openRaftGroup } from '@understudy/protocols'
 import { child, nodePlatform, silentLogger, supervisor } from '@understudy/runtime'
 import { Forked } from '../processes/forked.ts'
+import { interrupted } from '../processes/interrupted.ts'
 import { ledger } from './ledger.ts'
 import { hostName } from './names.ts'
-import type { WorkerOrder, WorkerReport } from './words.ts'
+import type { WorkerOrder, WorkerReport, WorkerSettings } from './words.ts'
 
 const help = `Usage: npm run lock -- [--lease SECONDS] [--rounds NUMBER]
 
@@ -61,49 +62,43 @@ async function main(): Promise<number> {
     console.error(`${(error as Error).message}. Try: npm run lock -- --help`)
     return 2
   }
+  // A Ctrl-C ends all in order, at any time: no process is left behind, and no directory, not even by a second one.
+  const over = interrupted()
   const directory = await mkdtemp(join(tmpdir(), 'understudy-lock-'))
   try {
-    return await play(wishes, directory)
-  } finally {
-    await rm(directory, { recursive: true })
-  }
-}
-
-async function play(wishes: Wishes, directory: string): Promise<number> {
-  const files = { plain: join(directory, 'plain.txt'), guarded: join(directory, 'guarded.txt') }
-  const secret = Buffer.from(nodePlatform().secureBytes(24)).toString('base64')
-  const node = await startHost(directory, files, secret)
-  const workers = ['ana', 'ben'].map(
-    (name): Worker =>
-      new Forked(name, new URL('./worker.js', import.meta.url), 'LOCK_WORKER', {
-        name,
-        seed: node.address,
-        secret,
-        leaseMs: wishes.leaseMs,
-      }),
-  )
-  // A Ctrl-C ends all in order: no process is left behind that stands still, and a second one does not leave the directory.
-  const interrupted = new AbortController()
-  const interrupt = (): void => {
-    interrupted.abort()
-    void Promise.all(workers.map((worker) => worker.kill()))
-  }
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, interrupt)
-  // So does a reader that has seen enough, as in `npm run lock | head`.
-  process.stdout.on('error', interrupt)
-  try {
-    for (const worker of workers) await worker.next()
-    console.log('1. The file takes whatever comes')
-    await act(workers, '/user/plain', files.plain, wishes, interrupted.signal)
-    console.log('\n2. The file is guarded: it remembers the highest token, and refuses lower ones')
-    const isRight = await act(workers, '/user/guarded', files.guarded, wishes, interrupted.signal)
-    return isRight ? 0 : 1
+    return await play(wishes, directory, over)
   } catch (error) {
-    if (interrupted.signal.aborted) return 130
+    if (over.aborted) return 130
     console.error((error as Error).message)
     return 1
   } finally {
+    await rm(directory, { recursive: true, force: true, maxRetries: 5 })
+  }
+}
+
+async function play(wishes: Wishes, directory: string, over: AbortSignal): Promise<number> {
+  const files = { plain: join(directory, 'plain.txt'), guarded: join(directory, 'guarded.txt') }
+  const secret = Buffer.from(nodePlatform().secureBytes(24)).toString('base64')
+  const node = await startHost(directory, files, secret)
+  const workers: Worker[] = []
+  const killAll = async (): Promise<void> => {
     await Promise.all(workers.map((worker) => worker.kill()))
+  }
+  over.addEventListener('abort', () => void killAll())
+  try {
+    over.throwIfAborted()
+    for (const name of ['ana', 'ben']) {
+      const settings: WorkerSettings = { name, seed: node.address, secret, leaseMs: wishes.leaseMs }
+      workers.push(new Forked(name, new URL('./worker.js', import.meta.url), 'LOCK_WORKER', settings))
+    }
+    for (const worker of workers) await worker.next()
+    console.log('1. The file takes whatever comes')
+    await act(workers, '/user/plain', files.plain, wishes, over)
+    console.log('\n2. The file is guarded: it remembers the highest token, and refuses lower ones')
+    const isRight = await act(workers, '/user/guarded', files.guarded, wishes, over)
+    return isRight ? 0 : 1
+  } finally {
+    await killAll()
     await node.shutdown('the example is over')
   }
 }

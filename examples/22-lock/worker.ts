@@ -20,7 +20,10 @@ import { Ledger } from './ledger.ts'
 import { hostName, lockName } from './names.ts'
 import type { WorkerOrder, WorkerReport, WorkerSettings } from './words.ts'
 
-const report = (message: WorkerReport): void => void process.send?.(message)
+function report(message: WorkerReport): void {
+  // Whoever started it may be gone.
+  if (process.connected) process.send?.(message, undefined, undefined, () => undefined)
+}
 
 async function main({ name, seed, secret, leaseMs }: WorkerSettings): Promise<void> {
   const node = await startNode({

@@ -26,7 +26,8 @@ import { electionName, hostName, memberRole, type CandidateReport, type Candidat
 const writeMs = 50
 
 function report(message: CandidateReport): void {
-  if (process.connected) process.send?.(message)
+  // Whoever started it may be gone.
+  if (process.connected) process.send?.(message, undefined, undefined, () => undefined)
 }
 
 async function main(settings: CandidateSettings): Promise<void> {

@@ -14,6 +14,7 @@ import { leaderElection, lockClient } from '@understudy/protocols'
 import { child, nodePlatform, silentLogger, supervisor } from '@understudy/runtime'
 import { Forked } from '../processes/forked.ts'
 import { freeAddresses } from '../processes/free-addresses.ts'
+import { interrupted } from '../processes/interrupted.ts'
 import { diary } from './diary.ts'
 import { Reigns, type Leader } from './reigns.ts'
 import { electionName, hostName, memberRole, type CandidateReport } from './words.ts'
@@ -69,15 +70,21 @@ async function main(): Promise<number> {
     console.error(`${(error as Error).message}. Try: npm run leader -- --help`)
     return 2
   }
+  // A Ctrl-C ends all in order, whatever is waited for; a second one does not leave the directory behind.
+  const over = interrupted()
   const directory = await mkdtemp(join(tmpdir(), 'understudy-leader-'))
   try {
-    return await play(wishes, directory)
+    return await play(wishes, directory, over)
+  } catch (error) {
+    if (over.aborted) return 130
+    console.error((error as Error).message)
+    return 1
   } finally {
-    await rm(directory, { recursive: true })
+    await rm(directory, { recursive: true, force: true, maxRetries: 5 })
   }
 }
 
-async function play({ kills, leaseMs }: Wishes, directory: string): Promise<number> {
+async function play({ kills, leaseMs }: Wishes, directory: string, over: AbortSignal): Promise<number> {
   const platform = nodePlatform({ log: silentLogger })
   const secret = Buffer.from(platform.secureBytes(24)).toString('base64')
   const addresses = await freeAddresses(names)
@@ -117,18 +124,7 @@ async function play({ kills, leaseMs }: Wishes, directory: string): Promise<numb
     reigns.hush()
     await Promise.all([...candidates.values()].map((candidate) => candidate.kill()))
   }
-  // A Ctrl-C ends all in order, whatever is waited for; a second one does not leave the directory behind.
-  const interrupted = new AbortController()
-  const { signal: over } = interrupted
-  const interrupt = (): void => {
-    interrupted.abort()
-    void killAll()
-  }
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, interrupt)
-  // So does a reader that has seen enough, as in `npm run leader | head`.
-  process.stdout.on('error', interrupt)
-  reigns.say(`three processes begin: ${names.join(', ')}`)
-  names.forEach(begin)
+  over.addEventListener('abort', () => void killAll())
   // The main process elects nobody: it looks on, and misses no leader.
   const locks = lockClient(node, { servers: names, timeoutMs: patienceMs })
   const observing = new AbortController()
@@ -145,6 +141,9 @@ async function play({ kills, leaseMs }: Wishes, directory: string): Promise<numb
     }
   }
   try {
+    over.throwIfAborted()
+    reigns.say(`three processes begin: ${names.join(', ')}`)
+    names.forEach(begin)
     let leader = await reigns.after(0, patienceMs)
     for (let round = 0; round < kills; round++) {
       leader = await reigning(leader)
@@ -177,10 +176,6 @@ async function play({ kills, leaseMs }: Wishes, directory: string): Promise<numb
     await reigns.observed(patienceMs)
     console.log(reigns.table())
     return reigns.isRight() ? 0 : 1
-  } catch (error) {
-    if (over.aborted) return 130
-    console.error((error as Error).message)
-    return 1
   } finally {
     observing.abort()
     await killAll()

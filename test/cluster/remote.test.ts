@@ -40,6 +40,15 @@ function notices(node: ClusterNode, ref: PuppetRef): readonly string[] {
   return lines
 }
 
+/** a watches an actor of b by its path; `lines` are the notices. */
+async function watchedPair(cluster: VirtualCluster) {
+  const [a, b] = await pair(cluster)
+  const target = b.system.spawn('p', puppet({}))
+  const lines = notices(a, a.ref(Puppet, 'b', '/user/p'))
+  await cluster.advance(1)
+  return { a, b, target, lines }
+}
+
 void test('RemoteRef: without a link an ask fails at once, not-sent, and a tell is refused', async (t) => {
   await using cluster = virtualCluster()
   const a = await cluster.start('a')
@@ -115,10 +124,7 @@ void test('RemoteRef: a watch on a dead node, and on a node nobody knows, is one
 
 void test('RemoteRef: a node that leaves tells those who watch there that the actor has stopped, once', async (t) => {
   await using cluster = virtualCluster()
-  const [a, b] = await pair(cluster)
-  b.system.spawn('p', puppet({}))
-  const lines = notices(a, a.ref(Puppet, 'b', '/user/p'))
-  await cluster.advance(1)
+  const { b, lines } = await watchedPair(cluster)
   await cluster.result(b.shutdown())
   await cluster.advance(5_000)
   // Not node-down: its good-bye comes behind what its actors had to say.
@@ -127,10 +133,7 @@ void test('RemoteRef: a node that leaves tells those who watch there that the ac
 
 void test('S7.1 remote: a watch survives a reconnect, and is one notice', async (t) => {
   await using cluster = virtualCluster()
-  const [a, b] = await pair(cluster)
-  const target = b.system.spawn('p', puppet({}))
-  const lines = notices(a, a.ref(Puppet, 'b', '/user/p'))
-  await cluster.advance(1)
+  const { a, b, target, lines } = await watchedPair(cluster)
   cluster.cut(a)
   await cluster.advance(1_000)
   t.same(lines, [])
@@ -144,10 +147,7 @@ void test('S7.1 remote: a watch survives a reconnect, and is one notice', async 
 
 void test('S7.1 remote: an end while the link is down is one notice when it is back', async (t) => {
   await using cluster = virtualCluster()
-  const [a, b] = await pair(cluster)
-  const target = b.system.spawn('p', puppet({}))
-  const lines = notices(a, a.ref(Puppet, 'b', '/user/p'))
-  await cluster.advance(1)
+  const { b, target, lines } = await watchedPair(cluster)
   cluster.network.hold('b')
   cluster.cut(b)
   void b.system.stop(target)
@@ -160,10 +160,7 @@ void test('S7.1 remote: an end while the link is down is one notice when it is b
 
 void test('S7.1 remote: a watch that named only a path does not land on a successor after a reconnect', async (t) => {
   await using cluster = virtualCluster()
-  const [a, b] = await pair(cluster)
-  const target = b.system.spawn('p', puppet({}))
-  const lines = notices(a, a.ref(Puppet, 'b', '/user/p'))
-  await cluster.advance(1)
+  const { b, target, lines } = await watchedPair(cluster)
   cluster.network.hold('b')
   cluster.cut(b)
   const stopped = b.system.stop(target)

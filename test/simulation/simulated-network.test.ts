@@ -342,6 +342,33 @@ void test('dials: refused, lost, held up by a partition, and free again after he
   })
 })
 
+void test('a link that was dialled before anybody listened there goes to whoever does: partitions cut it', async (t) => {
+  await passes({ network: calm, names: ['a', 'b'] }, async ({ simulation, network, transport }) => {
+    const address = 'ws://127.0.0.1:7001' as NodeAddress
+    const dialling = transport('a').dial(address)
+    const accepted = new Promise<ConstructorParameters<typeof End>[1]>(
+      (resolve) => void transport('b').listen(address, resolve),
+    )
+    const near = new End(simulation, await dialling)
+    const far = new End(simulation, await accepted)
+    near.send(1)
+    far.send(1)
+    await simulation.sleep(100)
+    t.same([far.got, near.got], [[0], [0]])
+    network.partition([['a'], ['b']], { forMs: 1_000 })
+    near.send(1)
+    far.send(1)
+    await simulation.sleep(900)
+    t.same([far.got, near.got], [[0], [0]], 'nothing goes through')
+    await simulation.sleep(1_000)
+    t.same([far.got, near.got], [upTo(2), upTo(2)])
+    network.reset('a', 'b')
+    network.heal()
+    await simulation.sleep(1)
+    t.same([near.ended, far.ended], ['CLUSTER_LINK_LOST', 'CLUSTER_LINK_LOST'], 'and it is one of a and b')
+  })
+})
+
 void test('a dial that gives up after it was accepted leaves no link behind', async (t) => {
   await passes({ network: calm }, async ({ simulation, network, transport }) => {
     const accepted: End[] = []

@@ -1,5 +1,6 @@
 /** The public API of the protocols. What is not listed here, or in another entry point, cannot be imported. */
 export {
+  ConsensusAlreadyOpen,
   GroupClosed,
   GroupOverloaded,
   NotLeader,
@@ -139,3 +140,4 @@ export { lockLimits } from './lock/lock-limit.ts'
 export { LockMachine, type LockMachineStatus } from './lock/lock-machine.ts'
 export { LockReplica, type LockReplicaListener } from './lock/lock-replica.ts'
 export type { ServiceCallOptions, ServiceClientOptions } from './service/client-options.ts'
+export type { OpenService, OpenServiceOptions, ServiceNode } from './service/open-service.ts'

@@ -8,12 +8,10 @@ import {
 } from '@understudy/protocols'
 import { memoryStore } from '@understudy/runtime'
 import { test } from 'tap'
-import { lockCluster, type LockCluster } from '../lock/service-cluster.ts'
+import { lockCluster, type LockCluster } from '../lock/lock-cluster.ts'
 
-function clientOn({ nodes }: LockCluster, name: string): LockClient {
-  const node = nodes[name]
-  if (node === undefined) throw new RangeError(`There is no node "${name}"`)
-  return lockClient(node, { servers: ['a', 'b', 'c'], sessionTtlMs: 3_000, attemptMs: 500 })
+function clientOn({ node }: LockCluster, name: string): LockClient {
+  return lockClient(node(name), { servers: ['a', 'b', 'c'], sessionTtlMs: 3_000, attemptMs: 500 })
 }
 
 void test("elections over services: observers on every node see every leader, over a change of the table's leader", async (t) => {

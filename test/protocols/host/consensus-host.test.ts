@@ -363,7 +363,14 @@ void test('openGroup: what open rejects with, names that are none, and a name th
   })
   await openNoting(cluster, consensus, 'g')
   t.match(await cluster.outcome(openNoting(cluster, consensus, 'g')), { error: { message: /open already/ } })
-  t.match(await cluster.outcome(openConsensus(a)), { error: { message: /open already/ } })
+  const alreadyOpen = { error: { code: 'PROTOCOLS_ALREADY_OPEN', message: /open already/ } }
+  t.match(await cluster.outcome(openConsensus(a)), alreadyOpen)
+  await cluster.result(consensus.close())
+  // One that is being opened counts.
+  const disk = new FlakyDisk()
+  const opening = openConsensus(a, { store: disk.open })
+  t.match(await cluster.outcome(openConsensus(a, { store: disk.open })), alreadyOpen)
+  t.equal((await cluster.result(opening)).node, a)
   t.equal(consensus.status().restarts, 0)
 })
 

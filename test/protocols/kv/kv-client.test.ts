@@ -137,7 +137,7 @@ void test('KvClient: a crash of the leader in the middle of many writes loses no
   kv.group.delayMs = 50
   const writes = Array.from({ length: 200 }, (_, i) => client.put(`k${i}`, 'x'))
   await kv.cluster.advance(30)
-  kv.cluster.crash(kv.nodes['a'] as NonNullable<(typeof kv.nodes)[string]>)
+  kv.cluster.crash(kv.node('a'))
   kv.group.elect('b')
   await kv.get(Promise.all(writes))
   const { entries, count } = await kv.get(client.range({ prefix: 'k' }))
@@ -254,7 +254,7 @@ void test('KvClient: who cannot keep its lease alive knows before its keys go', 
   const lease = await kv.get(client.lease({ ttlMs: 2_000 }))
   await kv.get(client.put('a', 'x', { lease }))
   await kv.cluster.advance(5_000)
-  kv.cluster.crash(kv.nodes['d'] as NonNullable<(typeof kv.nodes)[string]>)
+  kv.cluster.crash(kv.node('d'))
   let lostAtMs = 0
   const { clock } = kv.cluster.platform
   lease.signal.addEventListener('abort', () => (lostAtMs = clock.monotonicMs()))

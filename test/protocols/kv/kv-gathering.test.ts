@@ -11,8 +11,7 @@ function many<T>(count: number, call: (i: number) => Promise<T>): Promise<readon
 
 /** Counts the rounds of reads that a member is asked for. */
 function countReads(kv: KvCluster, name: string): { count: number } {
-  const group = kv.services.get(name)?.group
-  if (group === undefined) throw new Error(`There is no "${name}"`)
+  const { group } = kv.service(name)
   const seen = { count: 0 }
   const { read } = group
   Object.assign(group, {
@@ -285,9 +284,9 @@ void test('KvGathering: reads that answer with too much together are asked for a
 
 void test('KvGathering: a group that takes less at a time gets less', async (t) => {
   await using kv = await kvCluster()
-  const group = kv.services.get('a')?.group
-  const { propose } = group ?? kv.group.group('a')
-  Object.assign(group ?? {}, {
+  const { group } = kv.service('a')
+  const { propose } = group
+  Object.assign(group, {
     propose: (command: Uint8Array, options: Parameters<typeof propose>[1]) =>
       command.length > 300
         ? Promise.reject(new RangeError('a command may have 300 bytes'))
@@ -338,7 +337,7 @@ void test('KvGathering: closing fails what was not sent, and says so', async (t)
 void test('KvService: with nothing to look after it does not look', async (t) => {
   await using kv = await kvCluster()
   const client = await opened(kv)
-  const { machine } = kv.replicas.get('a') ?? { machine: kv.machine('a') }
+  const machine = kv.machine('a')
   await kv.cluster.advance(1_000)
   let looks = 0
   const { state } = machine

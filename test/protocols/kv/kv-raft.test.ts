@@ -1,4 +1,5 @@
 /** The store on Raft: what clients see while leaders crash, links break and snapshots are taken, judged by the checkers. */
+import { readFile } from 'node:fs/promises'
 import type { ClusterNode } from '@understudy/cluster'
 import { memoryStore, seededRandom } from '@understudy/runtime'
 import {
@@ -13,7 +14,7 @@ import { test, type Test } from 'tap'
 import { sourceModule } from '../../support/source-module.ts'
 import { virtualCluster, type VirtualCluster } from '../../support/virtual-cluster.ts'
 import { kvClient, type KvClient } from './kv-cluster.ts'
-import { KvMachine } from './kv-source.ts'
+import { KvMachine, limits } from './kv-source.ts'
 import { logOf, Watching } from './kv-watching.ts'
 
 const { openKv } = await sourceModule<typeof import('../../../packages/protocols/src/kv/kv-service.ts')>(
@@ -26,6 +27,9 @@ const { openConsensus } = await sourceModule<
 const { openRaftGroup } = await sourceModule<
   typeof import('../../../packages/protocols/src/raft/raft-group.ts')
 >('protocols', 'raft/raft-group')
+const { raftGroupDefaults } = await sourceModule<
+  typeof import('../../../packages/protocols/src/raft/raft-group-options.ts')
+>('protocols', 'raft/raft-group-options')
 type Kv = import('../../../packages/protocols/src/kv/kv-service.ts').Kv
 
 interface RaftCluster extends AsyncDisposable {
@@ -48,13 +52,14 @@ async function raftCluster(
     readonly keptEntries?: number
     readonly commandBytesMax?: number
   } = {},
+  frameBytesMax?: number,
 ): Promise<RaftCluster> {
   const cluster = virtualCluster()
   const nodes = new Map<string, ClusterNode>()
   const stores = new Map<string, Kv>()
   const disks = new Map(servers.map((name) => [name, memoryStore()]))
   const serve = async (name: string): Promise<void> => {
-    const node = await cluster.start(name, { seeds: name === 'a' ? ['b'] : ['a'] })
+    const node = await cluster.start(name, { seeds: name === 'a' ? ['b'] : ['a'], frameBytesMax })
     nodes.set(name, node)
     const disk = disks.get(name) as ReturnType<typeof memoryStore>
     const consensus = await cluster.result(
@@ -75,7 +80,7 @@ async function raftCluster(
     stores.set(name, await cluster.result(opening))
   }
   for (const name of servers) await serve(name)
-  nodes.set('d', await cluster.start('d', { seeds: ['a'] }))
+  nodes.set('d', await cluster.start('d', { seeds: ['a'], frameBytesMax }))
   const leader = async (): Promise<string> => {
     const leads = (): string | undefined =>
       servers.find((name) => stores.get(name)?.status().group.role === 'leader' && !dead.has(name))
@@ -131,6 +136,49 @@ void test('KV on Raft: reads, writes, transactions, leases and watches, from a n
   t.match(await cluster.outcome(client.put('big', Buffer.alloc(900_000))), {
     error: { code: 'KV_BAD_REQUEST', message: /commandBytesMax/ },
   })
+})
+
+/** What the put of a value under a one-letter key has beside it. */
+const besideValue = 4
+
+void test('KV on Raft: a command is as large as the group takes, which is what refusals and docs say', async (t) => {
+  t.equal(limits.groupCommandBytes, raftGroupDefaults.commandBytesMax)
+  await using kv = await raftCluster()
+  const { cluster } = kv
+  const client = kv.client()
+  const put = (bytes: number) => cluster.outcome(client.put('a', Buffer.alloc(bytes)))
+  const most = limits.groupCommandBytes - besideValue
+  t.match(await put(most), { value: { revision: 1 } })
+  t.match(await put(most + 1), {
+    error: { code: 'KV_BAD_REQUEST', message: /786432 bytes \(commandBytesMax\), got 786433/ },
+  })
+  t.match(await put(1_100_000), { error: { code: 'RUNTIME_INVALID_MESSAGE', message: /frameBytesMax/ } })
+  // Whoever meets the last limit is told of those that it would meet before.
+  t.match(await put(2_100_000), {
+    error: {
+      code: 'KV_BAD_REQUEST',
+      message:
+        /has 2100004 bytes.*takes 786432 .*commandBytesMax.*frameBytesMax.* 2097152 bytes, and a value 1572864/,
+    },
+  })
+  t.match(await cluster.result(client.get('a')), { version: 1 })
+  for (const page of ['guides/consensus.md', 'reference/errors.md']) {
+    const text = await readFile(new URL(`../../../../docs/${page}`, import.meta.url), 'utf8')
+    for (const number of ['786,432', '1,572,864', '2,097,152'])
+      t.ok(text.includes(number), `${page}: ${number}`)
+  }
+})
+
+void test('KV on Raft: with larger commands and frames a value has 1.5 MiB at most', async (t) => {
+  await using kv = await raftCluster({ commandBytesMax: 2_097_152 }, 4_194_304)
+  const { cluster } = kv
+  const client = kv.client()
+  const most = limits.kvLimits.valueBytesMax
+  t.match(await cluster.result(client.put('a', Buffer.alloc(most))), { revision: 1 })
+  t.match(await cluster.outcome(client.put('a', Buffer.alloc(most + 1))), {
+    error: { code: 'KV_BAD_REQUEST', message: /a value at most 1572864 bytes/ },
+  })
+  t.equal((await cluster.result(client.get('a')))?.value.length, most)
 })
 
 void test('KV on Raft: batches are applied once and in order, over crashes of the leader and small limits (R17)', async (t) => {

@@ -76,7 +76,7 @@ async function judge(
 
 /** Breaks every link of the watching node now and then. */
 function cut({ kv }: Scene, round: number): void {
-  if (round % 4 === 1) kv.cluster.cut(kv.nodes['d'] as NonNullable<(typeof kv.nodes)[string]>)
+  if (round % 4 === 1) kv.cluster.cut(kv.node('d'))
 }
 
 void test('watch guarantee Ordered: events come in the order of their revisions, to slow readers too', async (t) => {
@@ -115,8 +115,8 @@ void test('watch guarantee Reliable: nothing is left out when servers crash and 
   await judge(t, {
     disturb: ({ kv }, round) => {
       if (round === 6) kv.group.elect('b')
-      if (round === 10) kv.cluster.crash(kv.nodes['c'] as NonNullable<(typeof kv.nodes)[string]>)
-      if (round === 16) kv.cluster.cut(kv.nodes['d'] as NonNullable<(typeof kv.nodes)[string]>)
+      if (round === 10) kv.cluster.crash(kv.node('c'))
+      if (round === 16) kv.cluster.cut(kv.node('d'))
     },
   })
 })
@@ -356,7 +356,7 @@ void test('KvWatch: a service that is started again is subscribed to again; a cl
     await watchesOf('c'),
   ]
   t.same(await counts(), [1, 0, 0])
-  await kv.get(kv.services.get('a')?.close() ?? Promise.resolve())
+  await kv.get(kv.service('a').close())
   kv.group.elect('b')
   await kv.cluster.advance(10_000)
   await kv.get(kv.client('b').put('a', '1'))

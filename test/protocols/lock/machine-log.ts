@@ -81,7 +81,7 @@ export class LockLog {
 export function acquire(
   session: number,
   request: number,
-  name: string,
+  name = 'x',
   fields: Partial<AcquireCommand> = {},
 ): AcquireCommand {
   return {

@@ -1,5 +1,7 @@
 /** Ways in which a hold could be believed in that is none, and waits that ended later than they were asked to. */
+import { guard } from '@understudy/protocols'
 import { test } from 'tap'
+import { lockCluster } from './lock-cluster.ts'
 import { acquire, chunksOf, each, LockLog } from './machine-log.ts'
 import { LockMachine } from './machine-source.ts'
 import { LockWorld, type Fate } from './lock-world.ts'
@@ -129,4 +131,86 @@ void test('deadlock: a member that was restored from a snapshot names the same c
   const result = log.apply(closing)
   t.match(result, { error: { code: 'LOCK_DEADLOCK' } })
   t.same(other.apply(closing), result)
+})
+
+void test('multi: is given up in time, also when what it has cannot be given back just then', async (t) => {
+  for (const how of ['time', 'signal'] as const) {
+    const world = new LockWorld()
+    const { client, port } = world.client()
+    const other = world.client().client
+    const lock = await world.get(other.mutex('c').acquire())
+    const enough = new AbortController()
+    const sinceMs = world.time.nowMs
+    const all = client.multi(['a', 'b', 'c'].map((name) => client.mutex(name)))
+    const options = how === 'time' ? { timeoutMs: 300 } : { signal: enough.signal }
+    let endedMs = 0
+    const failed = world
+      .failure(all.acquire(options).finally(() => (endedMs = world.time.nowMs)))
+      .then((code) => code)
+    await world.time.pass(100)
+    t.equal(world.waiting('c'), 1)
+    port.fate = ({ verb }) => (verb === 'write' ? 'lost' : 'fine')
+    await world.time.pass(200)
+    if (how === 'signal') enough.abort()
+    await world.time.pass(50)
+    t.equal(await failed, how === 'time' ? 'LOCK_TIMEOUT' : 'RUNTIME_ABORTED')
+    t.ok(endedMs - sinceMs <= 350, `${how}: it took ${endedMs - sinceMs} ms`)
+    port.fate = () => 'fine'
+    await world.time.pass(20_000)
+    for (const name of ['a', 'b']) t.same(world.holders(name), [], 'in the background')
+    t.equal(world.waiting('c'), 0)
+    await world.get(lock.release())
+  }
+})
+
+void test('LockCaller: closing it ends a view that waits for news', async (t) => {
+  await using locks = await lockCluster()
+  const { clock } = locks.cluster.platform
+  const { signal } = new AbortController()
+  for (const node of ['b', 'd']) {
+    const { caller } = await locks.attached(node)
+    let endedMs = 0
+    const outcome = caller.view('n', { afterVersion: 0, waitMs: 5_000, signal }).then(
+      () => 'an answer',
+      (error: unknown) => (error as { readonly code?: unknown }).code,
+    )
+    const ended = outcome.then((code) => {
+      endedMs = clock.monotonicMs()
+      return code
+    })
+    await locks.cluster.advance(1_000)
+    t.equal(endedMs, 0)
+    const sinceMs = clock.monotonicMs()
+    await locks.get(caller.close())
+    t.equal(await locks.get(ended), 'LOCK_CLIENT_CLOSED')
+    t.ok(endedMs - sinceMs < 100, `${node}: it took ${endedMs - sinceMs} ms`)
+  }
+})
+
+void test('guard: who gives up is told at once, and makes room, whatever goes on before it', async (t) => {
+  const guarded = guard({ works: 0 }, { name: 'the thing', waitingMax: 2 })
+  let end = (): void => undefined
+  const first = guarded.run(
+    1,
+    (thing) =>
+      new Promise<number>((resolve) => {
+        end = () => resolve(++thing.works)
+      }),
+  )
+  await Promise.resolve()
+  const enough = new AbortController()
+  const codeOf = (promise: Promise<unknown>): Promise<unknown> =>
+    promise.then(
+      (value) => value,
+      (error: unknown) => (error as { readonly code?: unknown }).code,
+    )
+  const given = [1, 2].map(() => codeOf(guarded.run(1, (thing) => ++thing.works, { signal: enough.signal })))
+  t.equal(await codeOf(guarded.run(1, () => 0)), 'LOCK_LIMIT')
+  enough.abort()
+  t.same(await Promise.all(given), ['RUNTIME_ABORTED', 'RUNTIME_ABORTED'])
+  t.equal(await codeOf(guarded.run(1, () => 0, { signal: enough.signal })), 'RUNTIME_ABORTED')
+  const last = guarded.run(1, (thing) => thing.works, { signal: new AbortController().signal })
+  end()
+  t.equal(await first, 1)
+  t.equal(await last, 1, 'what was given up was not begun')
 })

@@ -1,18 +1,9 @@
 /** The lock table's service and its callers: the way to the leader, pushes of grants, views that wait, what is bounded. */
 import { test } from 'tap'
-import type { ClusterNode } from '@understudy/cluster'
 import { actor, type MessageOf } from '@understudy/runtime'
 import { spawnSystemActor, type InternalSystem } from '@understudy/runtime/internal'
-import {
-  acquire,
-  codec,
-  lockCluster,
-  openLocks,
-  protocol,
-  sessionTtlMs,
-  startLockService,
-  type LockCommand,
-} from './service-cluster.ts'
+import { codec, lockCluster, protocol, sessionTtlMs, type LockCommand } from './lock-cluster.ts'
+import { acquire } from './machine-log.ts'
 
 void test('LockCaller: takes and gives back, from a node that has no part in the group; one entry each', async (t) => {
   await using locks = await lockCluster()
@@ -164,7 +155,7 @@ void test('LockService: pushes to a client that is frozen come late, and say not
   const [one, two] = [await locks.attached('b'), await locks.attached('d')]
   await locks.get(one.caller.write('acquire', acquire(one.session, 1), {}))
   await locks.get(two.caller.write('acquire', acquire(two.session, 1), {}))
-  const goOn = locks.cluster.stall(locks.nodes['d'] as NonNullable<(typeof locks.nodes)[string]>)
+  const goOn = locks.cluster.stall(locks.node('d'))
   await locks.get(one.caller.write('release', { type: 'release', session: one.session, request: 1 }, {}))
   await locks.cluster.advance(100)
   t.same(two.grants, [])
@@ -199,7 +190,7 @@ void test('LockCaller: a push that was lost on its way shows in the next one, an
       status: () => ({}),
     }
   })
-  spawnSystemActor(locks.nodes['b']?.system as InternalSystem, 'locks-odd', definition)
+  spawnSystemActor(locks.node('b').system as InternalSystem, 'locks-odd', definition)
   const caller = locks.caller('d', { name: 'odd', servers: ['b'] })
   const [grants, ends]: [unknown[], string[]] = [[], []]
   caller.onGrant = (grant) => grants.push(grant)
@@ -303,7 +294,7 @@ void test('LockCaller: keep-alives beside a leader that is silent find the new o
   const keep = (): Promise<unknown> =>
     caller.control('keep', { type: 'keep-alive', session }, { timeoutMs: 9_000, silentAfterMs: 500 })
   await locks.get(keep())
-  const goOn = cluster.stall(locks.nodes['a'] as ClusterNode)
+  const goOn = cluster.stall(locks.node('a'))
   group.elect('b')
   const first = keep()
   await cluster.advance(510)
@@ -326,7 +317,7 @@ void test('LockCaller: a leader that is slow keeps every second keep-alive, and 
   const keep = (): Promise<unknown> =>
     caller.control('keep', { type: 'keep-alive', session }, { timeoutMs: 9_000, silentAfterMs: 500 })
   await locks.get(keep())
-  const goOn = cluster.stall(locks.nodes['a'] as ClusterNode)
+  const goOn = cluster.stall(locks.node('a'))
   const under = [keep()]
   for (let i = 0; i < 4; i++) {
     await cluster.advance(510)
@@ -336,7 +327,7 @@ void test('LockCaller: a leader that is slow keeps every second keep-alive, and 
   const answers = await locks.get(Promise.all(under))
   t.equal(answers.length, 5)
   // Nobody else is asked any more.
-  for (const name of ['b', 'c']) cluster.stall(locks.nodes[name] as ClusterNode)
+  for (const name of ['b', 'c']) cluster.stall(locks.node(name))
   for (let i = 0; i < 4; i++) {
     const before = cluster.platform.clock.monotonicMs()
     await locks.get(keep())
@@ -358,27 +349,6 @@ void test('LockCaller: no time to wait is refused before anything is sent', asyn
   t.equal(locks.group.applied.length, before)
 })
 
-void test('openLocks: a second table of one name on a node is refused with a code, and the first goes on', async (t) => {
-  await using locks = await lockCluster()
-  const a = locks.nodes['a'] as ClusterNode
-  const open = (name: string, openGroup = (): Promise<never> => Promise.reject(new Error('not asked for'))) =>
-    locks.cluster.outcome(openLocks(a, { name, openGroup }))
-  const refused = { error: { code: 'LOCK_ALREADY_OPEN', message: /"locks" on node "a": it is open already/ } }
-  t.match(await open('locks'), refused)
-  t.throws(() => startLockService(a, locks.group.group('a'), locks.replica('a')), refused.error)
-  // One that is being opened counts, and one whose opening failed does not.
-  let fail: (error: Error) => void = () => undefined
-  const slow = open('other', () => new Promise((_, reject) => (fail = reject)))
-  t.match(await open('other'), {
-    error: { code: 'LOCK_ALREADY_OPEN', details: { name: 'other', node: 'a' } },
-  })
-  fail(new Error('the disk is full'))
-  t.match(await slow, { error: { message: 'the disk is full' } })
-  t.match(await open('other'), { error: { message: 'not asked for' } })
-  const { caller } = await locks.attached()
-  await locks.get(caller.write('still', { type: 'count-add', name: 'n', by: 1 }, {}))
-})
-
 void test('LockService: a leader that is not up to date attaches nobody before it is', async (t) => {
   await using locks = await lockCluster({ checkMs: 60_000 })
   const one = await locks.attached()
@@ -398,7 +368,7 @@ void test('LockService: a leader that is not up to date attaches nobody before i
 void test('LockService: one that is closed says so to whom it has attached', async (t) => {
   await using locks = await lockCluster()
   const one = await locks.attached()
-  await locks.get(locks.services.get('a')?.close() ?? Promise.resolve())
+  await locks.get(locks.service('a').close())
   await locks.cluster.advance(10)
   t.same(one.ends, ['detached'])
   locks.group.elect('b')
@@ -571,7 +541,7 @@ void test('LockService: a client that ends, or whose node goes, leaves nothing b
   t.match(await locks.cluster.outcome(two.caller.write('acquire', acquire(two.session, 1), {})), {
     error: { code: 'LOCK_CLIENT_CLOSED' },
   })
-  locks.cluster.crash(locks.nodes['d'] as NonNullable<(typeof locks.nodes)[string]>)
+  locks.cluster.crash(locks.node('d'))
   const near = locks.caller('a')
   for (let i = 0; i < 12; i++) {
     await locks.cluster.advance(5_000)
@@ -583,7 +553,7 @@ void test('LockService: a client that ends, or whose node goes, leaves nothing b
 void test('LockCaller: the server it is attached to crashes, and it is told so', async (t) => {
   await using locks = await lockCluster()
   const one = await locks.attached('d')
-  locks.cluster.crash(locks.nodes['a'] as NonNullable<(typeof locks.nodes)[string]>)
+  locks.cluster.crash(locks.node('a'))
   locks.group.elect('b')
   await locks.cluster.until(() => one.ends.length > 0, 60_000)
   t.same(one.ends, ['detached'])
@@ -652,9 +622,7 @@ type Cluster = Awaited<ReturnType<typeof lockCluster>>
 
 function serviceOf(locks: Cluster, name: string) {
   const { LockService, lockServicePath } = protocol
-  const node = locks.nodes[name]
-  if (node === undefined) throw new Error(`There is no "${name}"`)
-  return node.ref(LockService, name, lockServicePath('locks'))
+  return locks.node(name).ref(LockService, name, lockServicePath('locks'))
 }
 
 function statusOf(locks: Cluster, name: string): Promise<Readonly<Record<string, unknown>>> {

@@ -3,23 +3,18 @@ import { simulate, type SimulatedNode, type World } from '@understudy/cluster/si
 import { checkLinearizable, HistoryRecorder, type OpenOp } from '@understudy/runtime/checkers'
 import type { RunInput, RunResult } from '@understudy/runtime/simulation'
 import { keyModel, type KeyInput, type KeyOutput } from '../../support/key-model.ts'
-import { drawnPreset } from '../raft/drawn-preset.ts'
-import { raftChances, raftFaults } from '../raft/faults.ts'
+import { drawnGroup, serviceRun } from '../service-bed.ts'
 import { KvBed, kvTags, textOf } from './kv-bed.ts'
 
 export const registerTags: readonly string[] = [
   ...kvTags,
   ...['unknown-was-done', 'unknown-was-not', 'local-read-was-old', 'compacted'],
 ]
-export const registerFaults: readonly string[] = [...raftFaults, 'store-flip', 'store-wipe']
 
 const members = ['a', 'b', 'c'] as const
 
 export function runRegister(input: RunInput): Promise<RunResult> {
-  return simulate(
-    { ...input, nodes: 5, faults: { only: raftFaults, chances: raftChances }, virtualMsMax: 2_400_000 },
-    registers,
-  )
+  return simulate({ ...input, ...serviceRun, nodes: 5 }, registers)
 }
 
 async function registers(world: World): Promise<void> {
@@ -27,24 +22,18 @@ async function registers(world: World): Promise<void> {
   const bed = new KvBed(world, {
     members,
     tags: registerTags,
-    group: {
-      raft: { preset: drawnPreset(world, ['lan', 'local']), leaseReads },
-      snapshotEntries: [100_000, 20, 7][world.choose(3, 'swarm/snapshot')] ?? 20,
-      keptEntries: [5_000, 3, 0][world.choose(3, 'swarm/kept')] ?? 0,
-    },
+    group: drawnGroup(world, { leaseReads }),
     client: { sessionTtlMs: [600_000, 20_000, 2_000][world.choose(3, 'swarm/ttl')] ?? 600_000 },
   })
   const calls = new Calls(world, bed, leaseReads)
-  let isOver = false
-  const chaos = bed.chaos(() => isOver)
-  await world.parallel(6, async (client) => {
-    for (let i = 0; i < 14; i++) {
-      await world.sleep(world.choose(16, 'client/rest') * 150)
-      await calls.one(client)
-    }
-  })
-  isOver = true
-  await chaos
+  await bed.underChaos(() =>
+    world.parallel(6, async (client) => {
+      for (let i = 0; i < 14; i++) {
+        await world.sleep(world.choose(16, 'client/rest') * 150)
+        await calls.one(client)
+      }
+    }),
+  )
   await bed.settle(120_000)
   calls.judge()
 }
@@ -149,14 +138,14 @@ class Calls {
     const isOld = log.some(
       ({ revision, events }) => revision > modRevision && events.some((one) => one.key === key),
     )
-    if (isOld) this.#bed.bed.met('local-read-was-old')
+    if (isOld) this.#bed.met('local-read-was-old')
   }
 
   async #compact(place: SimulatedNode): Promise<void> {
     const revision = (this.#bed.log.at(-1)?.revision ?? 1) - this.#world.choose(4, 'client/keep')
     if (revision < 2) return
     const { type } = await this.#bed.attempt(place, (kv) => kv.compact(revision))
-    if (type === 'done') this.#bed.bed.met('compacted')
+    if (type === 'done') this.#bed.met('compacted')
   }
 
   judge(): void {
@@ -173,7 +162,7 @@ class Calls {
         world.check('acknowledged-is-applied', times === 1, `${value} was acknowledged and never put`)
       else if (fate === 'refused')
         world.check('refused-is-not-applied', times === 0, `${value} was refused and was put`)
-      else this.#bed.bed.met(times === 1 ? 'unknown-was-done' : 'unknown-was-not')
+      else this.#bed.met(times === 1 ? 'unknown-was-done' : 'unknown-was-not')
     }
     world.expect('linearizable', checkLinearizable(keyModel, this.#history.ops()))
   }

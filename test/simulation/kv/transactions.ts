@@ -4,8 +4,7 @@ import { checkListAppend, HistoryRecorder } from '@understudy/runtime/checkers'
 import type { ListOperation, ListOutcome, ListTransaction } from '@understudy/runtime/checkers'
 import type { KvClient } from '@understudy/protocols'
 import type { RunInput, RunResult } from '@understudy/runtime/simulation'
-import { drawnPreset } from '../raft/drawn-preset.ts'
-import { raftChances, raftFaults } from '../raft/faults.ts'
+import { drawnGroup, serviceRun } from '../service-bed.ts'
 import { KvBed, kvTags, textOf } from './kv-bed.ts'
 
 export const transactionTags: readonly string[] = [
@@ -15,31 +14,21 @@ export const transactionTags: readonly string[] = [
   'read-only',
   'unknown-commit',
 ]
-export const transactionFaults: readonly string[] = [...raftFaults, 'store-flip', 'store-wipe']
 
 const members = ['a', 'b', 'c'] as const
 
 export function runTransactions(input: RunInput): Promise<RunResult> {
-  return simulate(
-    { ...input, nodes: 4, faults: { only: raftFaults, chances: raftChances }, virtualMsMax: 2_400_000 },
-    transacting,
-  )
+  return simulate({ ...input, ...serviceRun, nodes: 4 }, transacting)
 }
 
 async function transacting(world: World): Promise<void> {
   const bed = new KvBed(world, {
     members,
     tags: transactionTags,
-    group: {
-      raft: { preset: drawnPreset(world, ['lan', 'local']) },
-      snapshotEntries: [100_000, 20, 7][world.choose(3, 'swarm/snapshot')] ?? 20,
-      keptEntries: [5_000, 3, 0][world.choose(3, 'swarm/kept')] ?? 0,
-    },
+    group: drawnGroup(world),
   })
   const history = new HistoryRecorder<ListTransaction, ListOutcome>()
   let values = 0
-  let isOver = false
-  const chaos = bed.chaos(() => isOver)
   const drawn = (): ListTransaction =>
     Array.from({ length: 1 + world.choose(4, 'client/length') }, (): ListOperation => {
       const key = `l${world.choose(3, 'client/key')}`
@@ -47,15 +36,15 @@ async function transacting(world: World): Promise<void> {
         ? { type: 'append', key, value: ++values }
         : { type: 'read', key }
     })
-  await world.parallel(6, async (client) => {
-    for (let i = 0; i < 12; i++) {
-      await world.sleep(world.choose(16, 'client/rest') * 150)
-      const place = world.anyUp('client/node')
-      if (place !== undefined) await run(bed, place, history, client, drawn())
-    }
-  })
-  isOver = true
-  await chaos
+  await bed.underChaos(() =>
+    world.parallel(6, async (client) => {
+      for (let i = 0; i < 12; i++) {
+        await world.sleep(world.choose(16, 'client/rest') * 150)
+        const place = world.anyUp('client/node')
+        if (place !== undefined) await run(bed, place, history, client, drawn())
+      }
+    }),
+  )
   await bed.settle(120_000)
   // What is there in the end decides the order of all that was appended.
   const final: ListTransaction = [0, 1, 2].map((n) => ({ type: 'read', key: `l${n}` }))
@@ -78,11 +67,11 @@ async function run(
   const outcome = await bed.attempt(place, (kv) => commit(kv, transaction, () => (isTried = true)))
   if (outcome.type === 'done') {
     const { reads } = outcome.value
-    bed.bed.met(reads === undefined ? 'conflict' : isTried ? 'committed' : 'read-only')
+    bed.met(reads === undefined ? 'conflict' : isTried ? 'committed' : 'read-only')
     op.ok(reads === undefined ? { type: 'aborted' } : { type: 'committed', reads })
   } else if (outcome.type === 'refused' || !isTried) op.failed()
   else {
-    bed.bed.met('unknown-commit')
+    bed.met('unknown-commit')
     op.unknown()
   }
 }

@@ -9,8 +9,7 @@ import {
   type WatchRequest,
 } from '@understudy/runtime/checkers'
 import { ProcessKilled, type RunInput, type RunResult } from '@understudy/runtime/simulation'
-import { drawnPreset } from '../raft/drawn-preset.ts'
-import { raftChances, raftFaults } from '../raft/faults.ts'
+import { drawnGroup, serviceRun } from '../service-bed.ts'
 import { KvBed, kvTags, textOf } from './kv-bed.ts'
 
 export const watchTags: readonly string[] = [
@@ -27,7 +26,6 @@ export const watchTags: readonly string[] = [
     'from-the-past',
   ],
 ]
-export const watchFaults: readonly string[] = [...raftFaults, 'store-flip', 'store-wipe']
 
 const members = ['a', 'b', 'c'] as const
 
@@ -41,10 +39,7 @@ interface Mutable extends WatchRecord {
 }
 
 export function runWatch(input: RunInput): Promise<RunResult> {
-  return simulate(
-    { ...input, nodes: 4, faults: { only: raftFaults, chances: raftChances }, virtualMsMax: 2_400_000 },
-    watching,
-  )
+  return simulate({ ...input, ...serviceRun, nodes: 4 }, watching)
 }
 
 async function watching(world: World): Promise<void> {
@@ -52,11 +47,7 @@ async function watching(world: World): Promise<void> {
   const bed = new KvBed(world, {
     members,
     tags: watchTags,
-    group: {
-      raft: { preset: drawnPreset(world, ['lan', 'local']) },
-      snapshotEntries: [100_000, 20, 7][world.choose(3, 'swarm/snapshot')] ?? 20,
-      keptEntries: [5_000, 3, 0][world.choose(3, 'swarm/kept')] ?? 0,
-    },
+    group: drawnGroup(world),
     service: {
       progressMs: [5_000, 500][world.choose(2, 'swarm/progress')] ?? 500,
       historyMax: compacts ? ([100_000, 10][world.choose(2, 'swarm/history')] ?? 10) : 100_000,
@@ -64,18 +55,17 @@ async function watching(world: World): Promise<void> {
     client: { watchBytesMax: [1_048_576, 40][world.choose(2, 'swarm/credit')] ?? 40 },
   })
   const watchers = new Watchers(world, bed, !compacts)
-  let isOver = false
-  const chaos = bed.chaos(() => isOver)
-  const watching = watchers.run(8, () => isOver)
-  await world.parallel(4, async () => {
-    for (let i = 0; i < 18; i++) {
-      await world.sleep(world.choose(16, 'client/rest') * 150)
-      const place = world.anyUp('client/node')
-      if (place !== undefined) await write(world, bed, place, compacts)
-    }
+  let watching: Promise<unknown> = Promise.resolve()
+  await bed.underChaos((isOver) => {
+    watching = watchers.run(8, isOver)
+    return world.parallel(4, async () => {
+      for (let i = 0; i < 18; i++) {
+        await world.sleep(world.choose(16, 'client/rest') * 150)
+        const place = world.anyUp('client/node')
+        if (place !== undefined) await write(world, bed, place, compacts)
+      }
+    })
   })
-  isOver = true
-  await chaos
   await bed.settle(120_000)
   // Something for every watch, whatever it leaves out.
   for (const key of ['p/a', 'q/a']) {
@@ -114,7 +104,7 @@ async function write(world: World, bed: KvBed, place: SimulatedNode, compacts: b
     const revision = (bed.log.at(-1)?.revision ?? 1) - world.choose(4, 'client/keep')
     if (revision < 2) return
     const { type } = await bed.attempt(place, (kv) => kv.compact(revision))
-    if (type === 'done') bed.bed.met('compacted')
+    if (type === 'done') bed.met('compacted')
   }
 }
 
@@ -170,8 +160,8 @@ class Watchers {
       prevKv: this.#mayAskPrevious && world.chance(0.5, 'watch/previous'),
       without: ([undefined, undefined, 'put', 'delete'] as const)[world.choose(4, 'watch/without')],
     }
-    if (isResumed) this.#bed.bed.met('resumed')
-    else if (revision !== undefined) this.#bed.bed.met('from-the-past')
+    if (isResumed) this.#bed.met('resumed')
+    else if (revision !== undefined) this.#bed.met('from-the-past')
     const record: Mutable = {
       name: `watch ${this.#records.length} on ${place.name}`,
       request,
@@ -186,7 +176,7 @@ class Watchers {
       progress: world.choose(2, 'watch/progress') === 1,
     })
     const isSlow = world.chance(0.3, 'watch/slow')
-    if (isSlow) this.#bed.bed.met('slow')
+    if (isSlow) this.#bed.met('slow')
     const batches = world.chance(0.3, 'watch/short')
       ? 1 + world.choose(6, 'watch/batches')
       : Number.POSITIVE_INFINITY
@@ -233,8 +223,8 @@ class Watchers {
 
   #broke(place: SimulatedNode, error: unknown): void {
     const code = isActorError(error) ? error.code : ''
-    if (error instanceof ProcessKilled) this.#bed.bed.met('broke-off')
-    else if (code === 'KV_COMPACTED') this.#bed.bed.met('compacted-away')
+    if (error instanceof ProcessKilled) this.#bed.met('broke-off')
+    else if (code === 'KV_COMPACTED') this.#bed.met('compacted-away')
     else if (code === 'KV_CLIENT_CLOSED' || code === 'RUNTIME_STOPPED') return
     else {
       const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
@@ -289,7 +279,7 @@ class Watchers {
       return false
     }
     record.completeTo = last
-    this.#bed.bed.met('complete')
+    this.#bed.met('complete')
     return true
   }
 

@@ -5,56 +5,44 @@
 import { simulate, type SimulatedNode, type World } from '@understudy/cluster/simulation'
 import { checkLinearizable, HistoryRecorder, type OpenOp } from '@understudy/runtime/checkers'
 import type { RunInput, RunResult } from '@understudy/runtime/simulation'
-import { drawnPreset } from '../raft/drawn-preset.ts'
-import { raftChances, raftFaults } from '../raft/faults.ts'
+import { drawnGroup, serviceRun } from '../service-bed.ts'
 import { barrierModel, doubleBarrierModel, type BarrierInput } from './barrier-model.ts'
-import { LockBed, lockTags } from './lock-bed.ts'
+import { drawnTtl, LockBed, lockTags } from './lock-bed.ts'
 
 export const barrierTags: readonly string[] = [
   ...lockTags.filter((tag) => tag !== 'waited'),
   ...['passed', 'entered', 'left', 'given-up-waiting', 'lost-inside', 'crashed-waiting', 'paused-waiting'],
 ]
-export const barrierFaults: readonly string[] = [...raftFaults, 'store-flip', 'store-wipe']
 
 const members = ['a', 'b', 'c'] as const
 const parties = 3
 
 export function runBarriers(input: RunInput): Promise<RunResult> {
-  return simulate(
-    { ...input, nodes: 4, faults: { only: raftFaults, chances: raftChances }, virtualMsMax: 2_400_000 },
-    barriers,
-  )
+  return simulate({ ...input, ...serviceRun, nodes: 4 }, barriers)
 }
 
 async function barriers(world: World): Promise<void> {
-  const sessionTtlMs = [3_000, 8_000][world.choose(2, 'swarm/ttl')] ?? 3_000
+  const sessionTtlMs = drawnTtl(world)
   const bed = new LockBed(world, {
     members,
     tags: barrierTags,
-    group: {
-      raft: { preset: drawnPreset(world, ['lan', 'local']) },
-      snapshotEntries: [100_000, 20, 7][world.choose(3, 'swarm/snapshot')] ?? 20,
-      keptEntries: [5_000, 3, 0][world.choose(3, 'swarm/kept')] ?? 0,
-    },
+    group: drawnGroup(world),
     client: { sessionTtlMs },
   })
   const passes = new Passes(world, bed, sessionTtlMs)
-  let isOver = false
-  const chaos = bed.chaos(() => isOver)
-  await world.parallel(5, async (client) => {
-    for (let i = 0; i < 5; i++) {
-      await world.sleep(world.choose(6, 'client/rest') * 200)
-      const place = world.anyUp('client/node')
-      if (place === undefined || passes.isFull) continue
-      passes.disturb(place)
-      const timeoutMs = [20_000, 3_000][world.choose(2, 'client/timeout')] ?? 3_000
-      if (client % 2 === 0 || world.chance(0.3, 'client/other')) await passes.pass(place, timeoutMs)
-      else await passes.enter(place, timeoutMs)
-    }
-  })
-  isOver = true
-  await chaos
-  bed.heal()
+  await bed.underChaos(() =>
+    world.parallel(5, async (client) => {
+      for (let i = 0; i < 5; i++) {
+        await world.sleep(world.choose(6, 'client/rest') * 200)
+        const place = world.anyUp('client/node')
+        if (place === undefined || passes.isFull) continue
+        passes.disturb(place)
+        const timeoutMs = [20_000, 3_000][world.choose(2, 'client/timeout')] ?? 3_000
+        if (client % 2 === 0 || world.chance(0.3, 'client/other')) await passes.pass(place, timeoutMs)
+        else await passes.enter(place, timeoutMs)
+      }
+    }),
+  )
   await bed.settle(120_000)
   // Whoever is left there is dead or has given up, and gone in time; then as many as it takes come together.
   await world.sleep(2 * sessionTtlMs + 10_000)

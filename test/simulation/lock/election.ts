@@ -5,10 +5,9 @@
 import { simulate, type World } from '@understudy/cluster/simulation'
 import { leaderElection } from '@understudy/protocols'
 import type { RunInput, RunResult } from '@understudy/runtime/simulation'
-import { drawnPreset } from '../raft/drawn-preset.ts'
-import { raftChances, raftFaults } from '../raft/faults.ts'
+import { drawnGroup, serviceRun } from '../service-bed.ts'
 import { Holds, holdTags, type Wish } from './holds.ts'
-import { LockBed, lockTags } from './lock-bed.ts'
+import { drawnTtl, LockBed, lockTags } from './lock-bed.ts'
 import { SharedRegister } from './shared-register.ts'
 
 export const electionTags: readonly string[] = [
@@ -16,7 +15,6 @@ export const electionTags: readonly string[] = [
   ...holdTags,
   ...['observed', 'vacant', 'observer-died', 'observed-late'],
 ]
-export const electionFaults: readonly string[] = [...raftFaults, 'store-flip', 'store-wipe']
 
 const members = ['a', 'b', 'c'] as const
 const name = 'lead'
@@ -24,22 +22,15 @@ const name = 'lead'
 const reignsMax = 16
 
 export function runElection(input: RunInput): Promise<RunResult> {
-  return simulate(
-    { ...input, nodes: 4, faults: { only: raftFaults, chances: raftChances }, virtualMsMax: 2_400_000 },
-    elections,
-  )
+  return simulate({ ...input, ...serviceRun, nodes: 4 }, elections)
 }
 
 async function elections(world: World): Promise<void> {
-  const sessionTtlMs = [3_000, 8_000][world.choose(2, 'swarm/ttl')] ?? 3_000
+  const sessionTtlMs = drawnTtl(world)
   const bed = new LockBed(world, {
     members,
     tags: electionTags,
-    group: {
-      raft: { preset: drawnPreset(world, ['lan', 'local']) },
-      snapshotEntries: [100_000, 20, 7][world.choose(3, 'swarm/snapshot')] ?? 20,
-      keptEntries: [5_000, 3, 0][world.choose(3, 'swarm/kept')] ?? 0,
-    },
+    group: drawnGroup(world),
     client: { sessionTtlMs },
   })
   const holds = new Holds(world, bed, { sessionTtlMs, workMs: sessionTtlMs / 2 })
@@ -52,26 +43,22 @@ async function elections(world: World): Promise<void> {
     tryAcquire: (client, timeoutMs) => leaderElection(client, { name }).tryCampaign({ timeoutMs }),
     register,
   }
-  let isOver = false
   const watchers = [0, 1].map(() => new Watcher(world, bed))
   const watching = watchers.map((watcher) => watcher.run())
-  const chaos = bed.chaos(() => isOver)
   const courses: Promise<unknown>[] = []
-  await world.parallel(4, async () => {
-    for (let i = 0; i < 5; i++) {
-      await world.sleep(world.choose(8, 'client/rest') * 200)
-      const place = world.anyUp('client/node')
-      if (place === undefined) continue
-      const course = holds.one(place, candidacy)
-      courses.push(course)
-      await Promise.race([course, world.sleep(15_000)])
-    }
-  })
-  isOver = true
-  await chaos
-  bed.heal()
-  const longestMs = 60_000 + (holds.waiting + 4) * (4 * sessionTtlMs + 10_000)
-  await world.until('nobody-starves', () => holds.waiting === 0, { withinMs: longestMs, everyMs: 50 })
+  await bed.underChaos(() =>
+    world.parallel(4, async () => {
+      for (let i = 0; i < 5; i++) {
+        await world.sleep(world.choose(8, 'client/rest') * 200)
+        const place = world.anyUp('client/node')
+        if (place === undefined) continue
+        const course = holds.one(place, candidacy)
+        courses.push(course)
+        await Promise.race([course, world.sleep(15_000)])
+      }
+    }),
+  )
+  await holds.untilServed(4, 60_000)
   await Promise.all(courses)
   await holds.canBeHad(candidacy)
   register.judge()

@@ -63,9 +63,12 @@ export class Holds {
     this.#options = options
   }
 
-  /** Patient callers that wait now. */
-  get waiting(): number {
-    return this.#waiting.size
+  /** All is well again, and nobody starves: each that waits is served, `restMs` and so many courses later at the latest. */
+  async untilServed(others: number, restMs: number): Promise<void> {
+    // Each has at most all others before it, and each of them works for so long, or is lost.
+    const longestMs = restMs + (this.#waiting.size + others) * (4 * this.#options.sessionTtlMs + 10_000)
+    const isServed = (): boolean => this.#waiting.size === 0
+    await this.#world.until('nobody-starves', isServed, { withinMs: longestMs, everyMs: 50 })
   }
 
   /** One course. `manner` by choice when it is left out. True: it was held. */

@@ -1,7 +1,8 @@
 /** Counters, values and latches by many clients, and the histories of what they were told. */
 import type { SimulatedNode, World } from '@understudy/cluster/simulation'
 import { checkLinearizable, HistoryRecorder, type OpenOp } from '@understudy/runtime/checkers'
-import type { Attempt, LockBed } from './lock-bed.ts'
+import type { Attempt } from '../service-bed.ts'
+import type { LockBed } from './lock-bed.ts'
 import {
   countModel,
   latchModel,

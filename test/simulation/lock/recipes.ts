@@ -4,11 +4,10 @@
  */
 import { simulate, type World } from '@understudy/cluster/simulation'
 import type { RunInput, RunResult } from '@understudy/runtime/simulation'
-import { drawnPreset } from '../raft/drawn-preset.ts'
-import { raftChances, raftFaults } from '../raft/faults.ts'
+import { drawnGroup, serviceRun } from '../service-bed.ts'
 import { writePermits } from './hold-model.ts'
 import { Holds, holdTags, type Wish } from './holds.ts'
-import { LockBed, lockTags } from './lock-bed.ts'
+import { drawnTtl, LockBed, lockTags } from './lock-bed.ts'
 import { mutexWish } from './mutex.ts'
 import { Numbers, numberTags } from './numbers.ts'
 import { SharedRegister } from './shared-register.ts'
@@ -19,7 +18,6 @@ export const recipeTags: readonly string[] = [
   ...numberTags,
   ...['permits-changed', 'refused-waiting', 'spun'],
 ]
-export const recipeFaults: readonly string[] = [...raftFaults, 'store-flip', 'store-wipe']
 
 const members = ['a', 'b', 'c'] as const
 const spinTtlMs = 2_000
@@ -27,22 +25,15 @@ const spinTtlMs = 2_000
 const permitsAtFirst = 3
 
 export function runRecipes(input: RunInput): Promise<RunResult> {
-  return simulate(
-    { ...input, nodes: 4, faults: { only: raftFaults, chances: raftChances }, virtualMsMax: 2_400_000 },
-    recipes,
-  )
+  return simulate({ ...input, ...serviceRun, nodes: 4 }, recipes)
 }
 
 async function recipes(world: World): Promise<void> {
-  const sessionTtlMs = [3_000, 8_000][world.choose(2, 'swarm/ttl')] ?? 3_000
+  const sessionTtlMs = drawnTtl(world)
   const bed = new LockBed(world, {
     members,
     tags: recipeTags,
-    group: {
-      raft: { preset: drawnPreset(world, ['lan', 'local']) },
-      snapshotEntries: [100_000, 20, 7][world.choose(3, 'swarm/snapshot')] ?? 20,
-      keptEntries: [5_000, 3, 0][world.choose(3, 'swarm/kept')] ?? 0,
-    },
+    group: drawnGroup(world),
     client: { sessionTtlMs },
   })
   const holds = new Holds(world, bed, { sessionTtlMs, workMs: sessionTtlMs / 2 })
@@ -58,32 +49,29 @@ async function recipes(world: World): Promise<void> {
     semaphoreWish('permits', permitsAtFirst),
     spinWish('spin', registers[1], () => bed.met('spun')),
   ]
-  let isOver = false
-  const chaos = bed.chaos(() => isOver)
   const courses: Promise<unknown>[] = []
-  await world.parallel(5, async () => {
-    for (let i = 0; i < 8; i++) {
-      await world.sleep(world.choose(8, 'client/rest') * 150)
-      const place = world.anyUp('client/node')
-      if (place === undefined) continue
-      const which = world.choose(20, 'client/recipe')
-      // Several at a time at the spin lock, or nobody ever has to ask twice.
-      const wish = wishes[which >= 12 && which < 15 ? 4 : which % wishes.length]
-      let course: Promise<unknown>
-      if (which >= 15 || (which >= 6 && which < 10)) course = numbers.one(place)
-      else if (which === 5) course = holds.setPermits(place, 'permits', 1 + world.choose(5, 'client/permits'))
-      else if (which === 10 || which === 11) course = crowd(world, holds, wishes, which === 10)
-      else if (wish === undefined) continue
-      else course = holds.one(place, wish)
-      courses.push(course)
-      await Promise.race([course, world.sleep(world.chance(0.4, 'client/go-on') ? 1 : 15_000)])
-    }
-  })
-  isOver = true
-  await chaos
-  bed.heal()
-  const longestMs = 90_000 + (holds.waiting + 5) * (4 * sessionTtlMs + 10_000)
-  await world.until('nobody-starves', () => holds.waiting === 0, { withinMs: longestMs, everyMs: 50 })
+  await bed.underChaos(() =>
+    world.parallel(5, async () => {
+      for (let i = 0; i < 8; i++) {
+        await world.sleep(world.choose(8, 'client/rest') * 150)
+        const place = world.anyUp('client/node')
+        if (place === undefined) continue
+        const which = world.choose(20, 'client/recipe')
+        // Several at a time at the spin lock, or nobody ever has to ask twice.
+        const wish = wishes[which >= 12 && which < 15 ? 4 : which % wishes.length]
+        let course: Promise<unknown>
+        if (which >= 15 || (which >= 6 && which < 10)) course = numbers.one(place)
+        else if (which === 5)
+          course = holds.setPermits(place, 'permits', 1 + world.choose(5, 'client/permits'))
+        else if (which === 10 || which === 11) course = crowd(world, holds, wishes, which === 10)
+        else if (wish === undefined) continue
+        else course = holds.one(place, wish)
+        courses.push(course)
+        await Promise.race([course, world.sleep(world.chance(0.4, 'client/go-on') ? 1 : 15_000)])
+      }
+    }),
+  )
+  await holds.untilServed(5, 90_000)
   await numbers.finish(world.node('a'))
   await Promise.all(courses)
   // What is asked for at the end must be there.

@@ -196,3 +196,51 @@ void test('a snapshot whose receiver died in the middle is gone on with', async 
     ['snapshot-installed', 'snapshot-resumed'],
   )
 })
+
+void test('a founder that loses its disk before anybody heard of the founding founds again, and nothing is lost', async (t) => {
+  const outcomes = new Set<string>()
+  // In steps that are short beside a write and a round trip: some stall the founder's record, others come before or behind it.
+  for (const tenths of [0, 1, 2, 3, 4, 5, 10, 20]) {
+    let begin = (): void => undefined
+    const begun = new Promise<void>((resolve) => (begin = resolve))
+    let wasLed = false
+    const { violation, stats } = await simulate(
+      { seed: 1, choices: [], nodes: 3, faults: false, latency: 'minimal', virtualMsMax: 900_000 },
+      async (world) => {
+        const groups = new RegisterGroups(world, {
+          names: ['log'],
+          members: ['a', 'b', 'c'],
+          tags: ['founded-again'],
+          raft: { preset: 'lan' },
+          begin: begun,
+        })
+        const founder = world.node('a')
+        await world.until('open', () => world.nodes.every(({ name }) => groups.bed.life(name) !== undefined))
+        begin()
+        await world.sleep(tenths / 10)
+        founder.machine.disk.controls.stall(2_000)
+        await world.sleep(1_000)
+        const mend = cutOff(world, 'a')
+        // What was on its way goes with its link.
+        await world.sleep(30_000)
+        const acknowledged: number[] = []
+        wasLed = groups.leader() !== undefined
+        if (wasLed) {
+          await put(world, groups)
+          acknowledged.push(n)
+        }
+        groups.bed.wipe(founder)
+        mend()
+        await world.sleep(15_000)
+        await put(world, groups)
+        acknowledged.push(n)
+        const state = await groups.settle(60_000)
+        world.check('all-are-voters', groups.voters().join() === 'a,b,c', groups.picture())
+        for (const one of acknowledged) world.check('nothing-lost', state.has(one), state.text())
+      },
+    )
+    t.same(violation, undefined, `stalled after ${tenths / 10} ms`)
+    outcomes.add(stats.reached.includes('founded-again') ? 'founded again' : wasLed ? 'led' : 'not founded')
+  }
+  t.same([...outcomes].sort(), ['founded again', 'led', 'not founded'], 'all that can become of it')
+})

@@ -250,6 +250,7 @@ export class RaftTruth {
     const founding = text(configuration)
     if (founding !== this.#founding && this.#isLost(configuration)) {
       this.#lostFoundings.add(this.#founding)
+      this.#met('founded-again')
       this.members.clear()
       this.#safety = undefined
     }

@@ -25,3 +25,8 @@ void test('a node that is told to leave while it joins does not become alive any
 void test('the last answers of a node that leaves arrive before it has left', async (t) => {
   await pinned(t, { scenario: 'membership/leave', seed: 6 })
 })
+
+/** Nodes that joined took a whole table of one another for all there was to know, and joined one that had slept beside those that had given it up. */
+void test('who slept through its removal is not confirmed by nodes that joined through it', async (t) => {
+  await pinned(t, { scenario: 'lock/downing', seed: 810033 })
+})

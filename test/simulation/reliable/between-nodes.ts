@@ -2,20 +2,19 @@
 import {
   actor,
   ask,
-  child,
   protocol,
   reliable,
   reliableConsumer,
   reliableProducer,
   reject,
-  supervisor,
   tell,
   type AnyDefinition,
 } from '@understudy/runtime'
-import { simulate, type World } from '@understudy/cluster/simulation'
+import type { World } from '@understudy/cluster/simulation'
 import type { RunInput, RunResult } from '@understudy/runtime/simulation'
 import Type from 'typebox'
-import { faultChances, frameTags, threeNodeFaults } from '../remote/fault-list.ts'
+import { frameTags, threeNodeFaults } from '../remote/fault-list.ts'
+import { simulateWitnessed } from '../remote/simulate-witnessed.ts'
 import { Witness, type Boot } from '../remote/witness.ts'
 import { Outside } from '../supervision/outside.ts'
 import { maxAttempts, OrderBook, Orders, poison, type Stream } from './order-book.ts'
@@ -132,19 +131,16 @@ export function runBetweenNodes(input: RunInput): Promise<RunResult> {
   const witness = new Witness(betweenNodesTags)
   const book = new OrderBook(() => witness.world, betweenNodesTags)
   let swarm: Swarm | undefined
-  return simulate(
+  return simulateWitnessed(
+    input,
     {
-      ...input,
+      witness,
       nodes: 3,
-      node: (name) =>
-        witness.options(name, (boot) => ({
-          root: supervisor({ intensity: { restarts: Infinity, withinMs: 1_000 } }, [
-            child('orders', consumerOf(book, boot, () => swarm ?? { window: 8, restarts: 5 }) as never),
-            child('sender', senderOf(book, witness, boot) as never),
-          ]) as unknown as AnyDefinition,
-        })),
-      faults: { only: betweenNodesFaults, chances: faultChances },
-      virtualMsMax: 1_200_000,
+      faults: betweenNodesFaults,
+      actors: (boot) => ({
+        orders: consumerOf(book, boot, () => swarm ?? { window: 8, restarts: 5 }),
+        sender: senderOf(book, witness, boot),
+      }),
     },
     (world) => {
       swarm = {

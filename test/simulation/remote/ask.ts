@@ -1,20 +1,11 @@
 /** Asks between nodes: each settles once, in time, with an error that says no more than is known; its handler runs once at most. */
-import {
-  actor,
-  ask,
-  child,
-  isActorError,
-  protocol,
-  reject,
-  supervisor,
-  tell,
-  type AnyDefinition,
-} from '@understudy/runtime'
-import { simulate, type World } from '@understudy/cluster/simulation'
+import { actor, ask, isActorError, protocol, reject, tell, type AnyDefinition } from '@understudy/runtime'
+import type { World } from '@understudy/cluster/simulation'
 import { ProcessKilled, type RunInput, type RunResult } from '@understudy/runtime/simulation'
 import Type from 'typebox'
 import { Outside } from '../supervision/outside.ts'
-import { allFaults, faultChances, frameTags } from './fault-list.ts'
+import { allFaults, frameTags } from './fault-list.ts'
+import { simulateWitnessed } from './simulate-witnessed.ts'
 import { Witness, type Boot, type Life } from './witness.ts'
 
 const Server = protocol('ask-server', {
@@ -198,19 +189,13 @@ function askerOf(ledger: AskLedger, boot: Boot): AnyDefinition {
 
 export function runAsk(input: RunInput): Promise<RunResult> {
   const ledger = new AskLedger()
-  return simulate(
+  return simulateWitnessed(
+    input,
     {
-      ...input,
+      witness: ledger.witness,
       nodes: 4,
-      node: (name) =>
-        ledger.witness.options(name, (boot) => ({
-          root: supervisor({ intensity: { restarts: Infinity, withinMs: 1_000 } }, [
-            child('server', serverOf(ledger, boot) as never),
-            child('asker', askerOf(ledger, boot) as never),
-          ]) as unknown as AnyDefinition,
-        })),
-      faults: { only: allFaults, chances: faultChances },
-      virtualMsMax: 1_200_000,
+      faults: allFaults,
+      actors: (boot) => ({ server: serverOf(ledger, boot), asker: askerOf(ledger, boot) }),
     },
     (world) => asking(world, ledger),
   )

@@ -1,19 +1,11 @@
 /** Actors of several nodes that ask each other in chains: who comes back to somebody that waits is refused, and nobody else. */
-import {
-  actor,
-  ask,
-  child,
-  isActorError,
-  protocol,
-  reject,
-  supervisor,
-  type AnyDefinition,
-} from '@understudy/runtime'
-import { simulate, type World } from '@understudy/cluster/simulation'
+import { actor, ask, isActorError, protocol, reject, type AnyDefinition } from '@understudy/runtime'
+import type { World } from '@understudy/cluster/simulation'
 import { ProcessKilled, type RunInput, type RunResult } from '@understudy/runtime/simulation'
 import Type from 'typebox'
 import { Outside } from '../supervision/outside.ts'
-import { faultChances, frameTags, threeNodeFaults } from './fault-list.ts'
+import { frameTags, threeNodeFaults } from './fault-list.ts'
+import { simulateWitnessed } from './simulate-witnessed.ts'
 import { Witness, type Boot, type Life } from './witness.ts'
 
 const Hop = protocol('cycle-hop', {
@@ -144,18 +136,13 @@ function hopOf(ledger: CycleLedger, boot: Boot): AnyDefinition {
 
 export function runCycle(input: RunInput): Promise<RunResult> {
   const ledger = new CycleLedger()
-  return simulate(
+  return simulateWitnessed(
+    input,
     {
-      ...input,
+      witness: ledger.witness,
       nodes: 3,
-      node: (name) =>
-        ledger.witness.options(name, (boot) => ({
-          root: supervisor({ intensity: { restarts: Infinity, withinMs: 1_000 } }, [
-            child('hop', hopOf(ledger, boot) as never),
-          ]) as unknown as AnyDefinition,
-        })),
-      faults: { only: threeNodeFaults, chances: faultChances },
-      virtualMsMax: 1_200_000,
+      faults: threeNodeFaults,
+      actors: (boot) => ({ hop: hopOf(ledger, boot) }),
     },
     (world) => cycling(world, ledger),
   )

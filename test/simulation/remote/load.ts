@@ -1,19 +1,11 @@
 /** More than a link takes: nothing is lost without a word, whoever waits for room gets it, and giants are refused by name. */
-import {
-  actor,
-  ask,
-  child,
-  isActorError,
-  protocol,
-  supervisor,
-  tell,
-  type AnyDefinition,
-} from '@understudy/runtime'
-import { simulate, type World } from '@understudy/cluster/simulation'
+import { actor, ask, isActorError, protocol, tell, type AnyDefinition } from '@understudy/runtime'
+import type { World } from '@understudy/cluster/simulation'
 import type { RunInput, RunResult } from '@understudy/runtime/simulation'
 import Type from 'typebox'
 import { Outside } from '../supervision/outside.ts'
-import { faultChances, frameTags, threeNodeFaults } from './fault-list.ts'
+import { frameTags, threeNodeFaults } from './fault-list.ts'
+import { simulateWitnessed } from './simulate-witnessed.ts'
 import { isSameEpoch, Witness, type Boot, type Life, type SeenEpoch } from './witness.ts'
 
 const frameBytesMax = 8_192
@@ -235,22 +227,18 @@ function feederOf(ledger: LoadLedger, boot: Boot): AnyDefinition {
 
 export function runLoad(input: RunInput): Promise<RunResult> {
   const ledger = new LoadLedger()
-  return simulate(
+  return simulateWitnessed(
+    input,
     {
-      ...input,
+      witness: ledger.witness,
       nodes: 3,
-      node: (name) =>
-        ledger.witness.options(name, (boot) => ({
-          frameBytesMax,
-          outboundBytesMax,
-          root: supervisor({ intensity: { restarts: Infinity, withinMs: 1_000 } }, [
-            child('store', storeOf(ledger, boot, false) as never),
-            child('slow', storeOf(ledger, boot, true) as never),
-            child('feeder', feederOf(ledger, boot) as never),
-          ]) as unknown as AnyDefinition,
-        })),
-      faults: { only: threeNodeFaults, chances: faultChances },
-      virtualMsMax: 1_200_000,
+      faults: threeNodeFaults,
+      actors: (boot) => ({
+        store: storeOf(ledger, boot, false),
+        slow: storeOf(ledger, boot, true),
+        feeder: feederOf(ledger, boot),
+      }),
+      options: () => ({ frameBytesMax, outboundBytesMax }),
     },
     (world) => loading(world, ledger),
   )

@@ -1,9 +1,10 @@
 /** Protocols that bear what may become of single messages: a gossiped maximum, and stop-and-wait with its own dedupe. */
-import { actor, ask, child, protocol, supervisor, tell, type AnyDefinition } from '@understudy/runtime'
-import { simulate, type World } from '@understudy/cluster/simulation'
+import { actor, ask, protocol, tell, type AnyDefinition } from '@understudy/runtime'
+import type { World } from '@understudy/cluster/simulation'
 import type { RunInput, RunResult } from '@understudy/runtime/simulation'
 import Type from 'typebox'
-import { faultChances, frameTags, threeNodeFaults } from './fault-list.ts'
+import { frameTags, threeNodeFaults } from './fault-list.ts'
+import { simulateWitnessed } from './simulate-witnessed.ts'
 import { Witness, type Boot, type Life } from './witness.ts'
 
 const Gossip = protocol(
@@ -169,21 +170,18 @@ export function runLossy(input: RunInput): Promise<RunResult> {
   const ledger = new LossyLedger()
   const all = ['a', 'b', 'c']
   const names = (): readonly string[] => (ledger.isOver ? [] : all)
-  return simulate(
+  return simulateWitnessed(
+    input,
     {
-      ...input,
+      witness: ledger.witness,
       nodes: 3,
-      node: (name) =>
-        ledger.witness.options(name, (boot) => ({
-          root: supervisor({ intensity: { restarts: Infinity, withinMs: 1_000 } }, [
-            child('gossip', gossipOf(ledger, boot, names) as never),
-            child('receiver', receiverOf(ledger, boot) as never),
-            child('strict', strictOf(ledger, boot) as never),
-            child('sender', senderOf(ledger, boot, names) as never),
-          ]) as unknown as AnyDefinition,
-        })),
-      faults: { only: lossyFaults, chances: faultChances },
-      virtualMsMax: 1_200_000,
+      faults: lossyFaults,
+      actors: (boot) => ({
+        gossip: gossipOf(ledger, boot, names),
+        receiver: receiverOf(ledger, boot),
+        strict: strictOf(ledger, boot),
+        sender: senderOf(ledger, boot, names),
+      }),
     },
     (world) => losing(world, ledger),
   )

@@ -1,9 +1,10 @@
 /** Tells and asks between nodes: in order, at most once, within one life of each end, whatever happens between them. */
-import { actor, ask, child, protocol, supervisor, tell, type AnyDefinition } from '@understudy/runtime'
-import { simulate, type World } from '@understudy/cluster/simulation'
+import { actor, ask, protocol, tell, type AnyDefinition } from '@understudy/runtime'
+import type { World } from '@understudy/cluster/simulation'
 import type { RunInput, RunResult } from '@understudy/runtime/simulation'
 import Type from 'typebox'
-import { allFaults, faultChances, frameTags } from './fault-list.ts'
+import { allFaults, frameTags } from './fault-list.ts'
+import { simulateWitnessed } from './simulate-witnessed.ts'
 import { isSameEpoch, Witness, type Boot, type Life, type SeenEpoch } from './witness.ts'
 
 /** `stream`: everything that one life of a source sends to one path. */
@@ -221,19 +222,13 @@ function sourceOf(ledger: OrderLedger, boot: Boot): AnyDefinition {
 export function runOrder(input: RunInput): Promise<RunResult> {
   const ledger = new OrderLedger()
   const nodes = [{ zone: 'x' }, { zone: 'x' }, { zone: 'y' }, { zone: 'z' }]
-  return simulate(
+  return simulateWitnessed(
+    input,
     {
-      ...input,
+      witness: ledger.witness,
       nodes,
-      node: (name) =>
-        ledger.witness.options(name, (boot) => ({
-          root: supervisor({ intensity: { restarts: Infinity, withinMs: 1_000 } }, [
-            child('sink', sinkOf(ledger, boot) as never),
-            child('source', sourceOf(ledger, boot) as never),
-          ]) as unknown as AnyDefinition,
-        })),
-      faults: { only: allFaults, chances: faultChances },
-      virtualMsMax: 1_200_000,
+      faults: allFaults,
+      actors: (boot) => ({ sink: sinkOf(ledger, boot), source: sourceOf(ledger, boot) }),
     },
     (world) => order(world, ledger),
   )

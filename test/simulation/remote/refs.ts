@@ -2,19 +2,18 @@
 import {
   actor,
   ask,
-  child,
   isActorError,
   protocol,
   refOf,
-  supervisor,
   tell,
   type ActorRef,
   type AnyDefinition,
 } from '@understudy/runtime'
-import { simulate, type World } from '@understudy/cluster/simulation'
+import type { World } from '@understudy/cluster/simulation'
 import type { RunInput, RunResult } from '@understudy/runtime/simulation'
 import Type from 'typebox'
-import { allFaults, faultChances, frameTags } from './fault-list.ts'
+import { allFaults, frameTags } from './fault-list.ts'
+import { simulateWitnessed } from './simulate-witnessed.ts'
 import { Witness, type Boot, type Life } from './witness.ts'
 
 const Holder = protocol('refs-holder', {
@@ -211,26 +210,20 @@ function clerkOf(ledger: RefsLedger, boot: Boot, cards: Card[]): AnyDefinition {
 
 export function runRefs(input: RunInput): Promise<RunResult> {
   const ledger = new RefsLedger()
-  return simulate(
+  return simulateWitnessed(
+    input,
     {
-      ...input,
+      witness: ledger.witness,
       nodes: 3,
-      node: (name) =>
-        ledger.witness.options(name, (boot) => {
-          // What a clerk knows goes with its process, not with its crash.
-          const cards: Card[] = []
-          return {
-            root: supervisor({ intensity: { restarts: Infinity, withinMs: 1_000 } }, [
-              child(
-                'holder',
-                holderOf(ledger, boot, (ref, { number }) => cards.push({ ref, holder: number })) as never,
-              ),
-              child('clerk', clerkOf(ledger, boot, cards) as never),
-            ]) as unknown as AnyDefinition,
-          }
-        }),
-      faults: { only: allFaults, chances: faultChances },
-      virtualMsMax: 1_200_000,
+      faults: allFaults,
+      actors: (boot) => {
+        // What a clerk knows goes with its process, not with its crash.
+        const cards: Card[] = []
+        return {
+          holder: holderOf(ledger, boot, (ref, { number }) => cards.push({ ref, holder: number })),
+          clerk: clerkOf(ledger, boot, cards),
+        }
+      },
     },
     (world) => referring(world, ledger),
   )

@@ -2,19 +2,18 @@
 import {
   actor,
   ask,
-  child,
   protocol,
   refOf,
-  supervisor,
   tell,
   type AnyActorRef,
   type AnyDefinition,
   type EndReason,
 } from '@understudy/runtime'
-import { simulate, type World } from '@understudy/cluster/simulation'
+import type { World } from '@understudy/cluster/simulation'
 import type { RunInput, RunResult } from '@understudy/runtime/simulation'
 import Type from 'typebox'
-import { faultChances, threeNodeFaults } from './fault-list.ts'
+import { threeNodeFaults } from './fault-list.ts'
+import { simulateWitnessed } from './simulate-witnessed.ts'
 import { WatchLedger, type TargetLife, type Watch } from './watch-ledger.ts'
 import type { Boot } from './witness.ts'
 
@@ -196,21 +195,17 @@ function refsOf(ledger: WatchLedger, boot: Boot, uid: number): Map<number, AnyAc
 
 export function runWatch(input: RunInput): Promise<RunResult> {
   const ledger = new WatchLedger()
-  return simulate(
+  return simulateWitnessed(
+    input,
     {
-      ...input,
+      witness: ledger.witness,
       nodes: 3,
-      node: (name) =>
-        ledger.witness.options(name, (boot) => ({
-          root: supervisor({ intensity: { restarts: Infinity, withinMs: 1_000 } }, [
-            child('nursery', nurseryOf(ledger, boot) as never),
-            child('watcher', watcherOf(ledger, boot) as never),
-          ]) as unknown as AnyDefinition,
-          // Refs to these come before anybody here has started one.
-          actors: [targetOf(ledger, { life: undefined })],
-        })),
-      faults: { only: threeNodeFaults, chances: faultChances },
-      virtualMsMax: 1_200_000,
+      faults: threeNodeFaults,
+      actors: (boot) => ({ nursery: nurseryOf(ledger, boot), watcher: watcherOf(ledger, boot) }),
+      options: () => ({
+        // Refs to these come before anybody here has started one.
+        actors: [targetOf(ledger, { life: undefined })],
+      }),
     },
     (world) => watching(world, ledger),
   )

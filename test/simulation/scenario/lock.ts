@@ -1,11 +1,12 @@
 /** Locks: their holders are disjoint as what they guard sees it, and every recipe is a sequential object to its clients. */
-import { barrierFaults, barrierTags, runBarriers } from '../lock/barriers.ts'
+import { barrierTags, runBarriers } from '../lock/barriers.ts'
 import { downingTags, runDowning } from '../lock/downing.ts'
-import { electionFaults, electionTags, runElection } from '../lock/election.ts'
-import { mutexFaults, mutexTags, runMutex, runUnguarded } from '../lock/mutex.ts'
-import { recipeFaults, recipeTags, runRecipes } from '../lock/recipes.ts'
+import { electionTags, runElection } from '../lock/election.ts'
+import { mutexTags, runMutex, runUnguarded } from '../lock/mutex.ts'
+import { recipeTags, runRecipes } from '../lock/recipes.ts'
 import { frameTags } from '../remote/fault-list.ts'
 import type { Scenario } from '../scenario.ts'
+import { serviceFaults } from '../service-bed.ts'
 
 export const lockScenarios: readonly Scenario[] = [
   {
@@ -13,28 +14,28 @@ export const lockScenarios: readonly Scenario[] = [
     about:
       'guarded registers under mutexes, and pauses of twice the lease: disjoint holders, tokens that grow, nobody starves',
     sometimes: [...mutexTags, ...frameTags],
-    faults: mutexFaults,
+    faults: serviceFaults,
     run: runMutex,
   },
   {
     name: 'lock/recipes',
     about: 'read-write locks, semaphores, spin locks, counters, values, latches: linearizable',
     sometimes: [...recipeTags, ...frameTags],
-    faults: recipeFaults,
+    faults: serviceFaults,
     run: runRecipes,
   },
   {
     name: 'lock/barriers',
     about: 'barriers and double barriers with generations, whose members give up and crash: linearizable',
     sometimes: [...barrierTags, ...frameTags],
-    faults: barrierFaults,
+    faults: serviceFaults,
     run: runBarriers,
   },
   {
     name: 'lock/election',
     about: 'one leader in a term, fenced by it, also who has resigned; observers miss no leader',
     sometimes: [...electionTags, ...frameTags],
-    faults: electionFaults,
+    faults: serviceFaults,
     run: runElection,
   },
   {

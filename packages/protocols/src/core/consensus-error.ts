@@ -11,6 +11,7 @@ export type ConsensusErrorCode =
   | 'PROTOCOLS_OUTCOME_UNKNOWN'
   | 'PROTOCOLS_SESSION_EXPIRED'
   | 'PROTOCOLS_GROUP_CLOSED'
+  | 'PROTOCOLS_ALREADY_OPEN'
 
 type Details = Readonly<Record<string, unknown>>
 
@@ -59,6 +60,17 @@ export class SessionExpired extends ActorError {
       'PROTOCOLS_SESSION_EXPIRED',
       `Session ${session} is over: it was not used for its ttlMs, or gave way to newer ones; open another session`,
       { ...details, session },
+    )
+  }
+}
+
+/** This node has a consensus host, or is opening one: it goes on. */
+export class ConsensusAlreadyOpen extends ActorError {
+  constructor(node: string) {
+    super(
+      'PROTOCOLS_ALREADY_OPEN',
+      `Cannot open consensus on node "${node}": it is open already; use that one, or close it first`,
+      { node },
     )
   }
 }

@@ -10,7 +10,7 @@
 import type { ClusterNode } from '@understudy/cluster'
 import { actor, memoryStore, storeId, type ActorRef, type MessagesOf, type Store } from '@understudy/runtime'
 import { spawnSystemActor, type Cell, type InternalSystem } from '@understudy/runtime/internal'
-import { GroupClosed } from '../core/consensus-error.ts'
+import { ConsensusAlreadyOpen, GroupClosed } from '../core/consensus-error.ts'
 import { HostLife, type HostContext, type HostCounters } from './host-life.ts'
 import { hostOwn, hostPath, HostProtocol } from './host-protocol.ts'
 import { HostedGroup, type GroupEnded } from './hosted-group.ts'
@@ -78,18 +78,24 @@ const groupName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/
  * Starts the consensus host of a node: opens its store, makes the store's id if there is none, and starts the actor.
  *
  * @throws {StoreError} (as a rejection) when the store cannot be opened; the node goes on without a host
- * @throws {TypeError} (as a rejection) when the node has one already
+ * @throws {ConsensusAlreadyOpen} (as a rejection) PROTOCOLS_ALREADY_OPEN: the node has one already, or is opening one
  */
 export async function openConsensus(node: ClusterNode, options: ConsensusOptions = {}): Promise<Consensus> {
   // Every node's system is one: the cluster makes it so.
   const system = node.system as InternalSystem
-  if (system.resolve(hostPath) !== undefined) {
-    throw new TypeError(`Cannot open consensus on node "${node.name}": it is open already; close it first`)
+  if (opening.has(system) || system.resolve(hostPath) !== undefined) throw new ConsensusAlreadyOpen(node.name)
+  opening.add(system)
+  try {
+    const host = new ConsensusHost(node, system, storeOpener(node, options))
+    await host.start()
+    return host
+  } finally {
+    opening.delete(system)
   }
-  const host = new ConsensusHost(node, system, storeOpener(node, options))
-  await host.start()
-  return host
 }
+
+/** Systems of nodes whose hosts are being opened. */
+const opening = new WeakSet<InternalSystem>()
 
 function storeOpener(node: ClusterNode, { store }: ConsensusOptions): () => Promise<Store> {
   if (typeof store === 'function') return store

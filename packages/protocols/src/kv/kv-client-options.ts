@@ -7,6 +7,7 @@ import {
   type ServiceCallOptions,
   type ServiceClientOptions,
 } from '../service/client-options.ts'
+import { serviceName, withDefaults } from '../service/service-options.ts'
 import { kvServiceDefaults } from './kv-service-options.ts'
 
 export interface KvClientOptions extends ServiceClientOptions {
@@ -39,7 +40,7 @@ const schema = {
   type: 'object',
   properties: {
     ...serviceClientSchema,
-    name: { type: 'string', pattern: '^[A-Za-z0-9_-]{1,48}$' },
+    name: serviceName,
     sessionTtlMs: { type: 'integer', minimum: 1 },
     watchBytesMax: { type: 'integer', minimum: 1 },
   },
@@ -50,6 +51,6 @@ const schema = {
 /** @throws {TypeError | RangeError} that name the option, what was given and what is allowed */
 export function checkKvClientOptions(options: KvClientOptions): CheckedKvClientOptions {
   checkOptions('a key-value client', schema, options)
-  const given = Object.entries(options).filter(([, value]) => value !== undefined)
-  return { ...kvClientDefaults, ...Object.fromEntries(given), servers: [...options.servers] }
+  const checked = withDefaults<Omit<CheckedKvClientOptions, 'servers'>>(kvClientDefaults, options)
+  return { ...checked, servers: [...options.servers] }
 }

@@ -43,7 +43,7 @@ import type {
 import { KvError } from './kv-error.ts'
 import { rangeOf, type KvKeys } from './kv-key.ts'
 import { KeptKvLease, type KvLease } from './kv-lease.ts'
-import { isForBatch, kvLimits } from './kv-limit.ts'
+import { isForBatch, kvLimits, sizeProblem } from './kv-limit.ts'
 import type { KvNode } from './kv-service.ts'
 import { KvWatches, type KvWatch, type KvWatchOptions } from './kv-watch-client.ts'
 
@@ -400,7 +400,5 @@ function writeChecked(writer: ByteWriter, command: KvCommand): void {
   const before = writer.size
   writeKvCommand(writer, command)
   const bytes = writer.size - before
-  if (bytes <= kvLimits.commandBytesMax) return
-  const text = `The command was not sent: it has ${bytes} bytes, and may have ${kvLimits.commandBytesMax}`
-  throw new KvError('KV_BAD_REQUEST', text)
+  if (bytes > kvLimits.commandBytesMax) throw new KvError('KV_BAD_REQUEST', sizeProblem(bytes))
 }

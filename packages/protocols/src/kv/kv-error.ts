@@ -8,6 +8,8 @@ export type KvErrorCode =
   | 'KV_UNAVAILABLE'
   /** More calls wait than the client allows. */
   | 'KV_CLIENT_FULL'
+  /** This node has a store of that name open. */
+  | 'KV_ALREADY_OPEN'
   /** The lease was not kept alive in time, or was revoked: its keys are gone or will be. */
   | 'KV_LEASE_LOST'
   /** The client was closed. */

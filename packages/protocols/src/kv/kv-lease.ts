@@ -38,8 +38,8 @@ export class KeptKvLease implements KvLease {
       sentMs,
       nowMs: () => caller.nowMs(),
       sleep: (delayMs, signal) => caller.sleep(delayMs, signal),
-      keepAlive: async ({ attemptMs, ...options }) => {
-        const call = caller.begin(`the keep-alive of lease ${id}`, options, attemptMs)
+      keepAlive: async (beat) => {
+        const call = caller.begin(`the keep-alive of lease ${id}`, beat)
         const reply = await caller.send(call, (server, how) =>
           server.ask({ type: 'keepAlive', command }, how),
         )

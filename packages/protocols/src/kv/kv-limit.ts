@@ -4,12 +4,16 @@
  */
 import type { KvCommand, KvCompare, KvOperation, KvRange, KvTransaction } from './kv-command.ts'
 
-/** Limits of one command, as etcd's (values and requests in bytes). */
+/**
+ * Limits of one command, as etcd's (values and requests in bytes). What a group takes is mostly less: `commandBytesMax` of its
+ * options, 786,432 by default, for a command as a whole; and a command from another node has to fit a frame.
+ */
 export const kvLimits = Object.freeze({
   /** Length of a key in UTF-16 code units. */
   keyLengthMax: 1_024,
+  /** However much the group takes. */
   valueBytesMax: 1_572_864,
-  /** One encoded command. */
+  /** One encoded command, however much the group takes. */
   commandBytesMax: 2_097_152,
   /** Commands of one batch. */
   batchCommandsMax: 1_024,
@@ -24,6 +28,9 @@ export const kvLimits = Object.freeze({
   /** Ten years. */
   ttlMsMax: 315_360_000_000,
 })
+
+/** What a group takes that was opened with no other `commandBytesMax`: the store's group may be of another kind, so it is said here. */
+export const groupCommandBytes = 786_432
 
 /** What `kvQuotaBytes` is before any `set-quota`. */
 export const kvQuotaBytesDefault = 268_435_456
@@ -65,6 +72,16 @@ export function commandProblem(command: unknown): string | undefined {
 export function getProblem(get: unknown): string | undefined {
   if (!isRecord(get) || get['type'] !== 'get') return 'a read is a "get"'
   return operationProblem(get, 0)
+}
+
+/** Why a client does not send a command of so many bytes: all limits at once, since a smaller one would meet the next. */
+export function sizeProblem(bytes: number): string {
+  const { commandBytesMax, valueBytesMax } = kvLimits
+  return (
+    `The command was not sent: it has ${bytes} bytes. A group takes ${groupCommandBytes} unless all its members were given ` +
+    `another commandBytesMax, a frame holds less than the frameBytesMax of the nodes, and whatever they are a command may have ` +
+    `${commandBytesMax} bytes, and a value ${valueBytesMax}; divide it among several keys`
+  )
 }
 
 /** True when `command` may stand in a batch: its answer is a few bytes, whatever the store holds. */

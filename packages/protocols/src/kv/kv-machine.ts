@@ -15,11 +15,12 @@
 import type { AppliedCommand, StateMachine } from '../core/state-machine.ts'
 import { BatchWalk } from '../service/batch.ts'
 import { ByteWriter } from '../service/byte-buffer.ts'
+import { snapshotChunkBytes } from '../service/snapshot-records.ts'
 import { batchTag, decodeKvCommand, PutReader, putTag, writeKvResult, writePutResult } from './kv-codec.ts'
 import type { KvCommand, KvEvent, KvGet, KvOperationResult, KvRefusal, KvResult } from './kv-command.ts'
 import { commandProblem, getProblem, isForBatch, kvLimits } from './kv-limit.ts'
 import { badRequest, compacted, leaseNotFound, quotaRefusal, revisionRefusal } from './kv-refusal.ts'
-import { KvSnapshotWalk, restoreKvState, snapshotChunkBytes } from './kv-snapshot.ts'
+import { KvSnapshotWalk, restoreKvState } from './kv-snapshot.ts'
 import {
   entryOf,
   eventOf,

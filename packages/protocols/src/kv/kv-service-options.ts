@@ -1,5 +1,6 @@
 /** Options of a service of the store. */
 import { checkOptions } from '@understudy/runtime/internal'
+import { milliseconds, serviceName, withDefaults } from '../service/service-options.ts'
 import { kvQuotaBytesDefault } from './kv-limit.ts'
 
 export interface KvServiceOptions {
@@ -46,17 +47,16 @@ export interface CheckedKvServiceOptions {
   readonly leaderlessMs: number
 }
 
-const ms = { type: 'number', minimum: 1 } as const
 const schema = {
   type: 'object',
   properties: {
-    name: { type: 'string', pattern: '^[A-Za-z0-9_-]{1,48}$' },
+    name: serviceName,
     quotaBytes: { type: 'integer', minimum: 1 },
     historyMax: { anyOf: [{ type: 'integer', minimum: 2 }, { 'understudy:infinity': true }] },
     watchersMax: { type: 'integer', minimum: 1 },
-    progressMs: ms,
-    checkMs: ms,
-    leaderlessMs: ms,
+    progressMs: milliseconds,
+    checkMs: milliseconds,
+    leaderlessMs: milliseconds,
   },
   additionalProperties: true,
 } as const
@@ -64,9 +64,5 @@ const schema = {
 /** @throws {TypeError | RangeError} that name the option, what was given and what is allowed */
 export function checkKvServiceOptions(options: KvServiceOptions): CheckedKvServiceOptions {
   checkOptions('a key-value service', schema, options)
-  const given = Object.entries(options).filter(([, value]) => value !== undefined)
-  return {
-    ...kvServiceDefaults,
-    ...(Object.fromEntries(given) as KvServiceOptions),
-  } as CheckedKvServiceOptions
+  return withDefaults<CheckedKvServiceOptions>(kvServiceDefaults, options)
 }

@@ -1,9 +1,15 @@
 /** Starts the store's service on a node, over a consensus group that is there, or opens one. */
-import type { ClusterNode } from '@understudy/cluster'
-import { spawnSystemActor, type InternalSystem } from '@understudy/runtime/internal'
 import type { ConsensusGroup, GroupStatus } from '../core/consensus-group.ts'
-import type { StateMachine } from '../core/state-machine.ts'
+import {
+  openOnce,
+  startService,
+  type OpenService,
+  type OpenServiceOptions,
+  type ServiceNode,
+  type ServiceSort,
+} from '../service/open-service.ts'
 import type { KvResult } from './kv-command.ts'
+import { KvError } from './kv-error.ts'
 import type { KvMachine, KvMachineStatus } from './kv-machine.ts'
 import { KvWatcher, kvServicePath } from './kv-protocol.ts'
 import { KvReplica } from './kv-replica.ts'
@@ -11,41 +17,37 @@ import { kvServiceActor } from './kv-service-actor.ts'
 import { checkKvServiceOptions, type KvServiceOptions } from './kv-service-options.ts'
 
 /** What the store needs of a node. */
-export type KvNode = Pick<ClusterNode, 'name' | 'system' | 'ref'>
+export type KvNode = ServiceNode
 
 /** The store on this node. Clients reach it by the node's name: see `kvClient`. */
-export interface Kv extends AsyncDisposable {
-  readonly name: string
-  readonly group: ConsensusGroup<KvResult>
-  /** The state on this node, to be read and not changed. Another object after a restart of the group's host. */
-  readonly machine: () => KvMachine
+export interface Kv extends OpenService<KvResult, KvMachine> {
   readonly status: () => { readonly group: GroupStatus; readonly store: KvMachineStatus }
-  /** Ends the service and this node's part in the group; the others go on, and still count it. */
-  readonly close: () => Promise<void>
 }
 
-export interface OpenKvOptions extends KvServiceOptions {
-  /**
-   * Opens the group that carries the store: `({ name, machine }) => openRaftGroup(consensus, { name, members, machine })`.
-   * `machine` makes an empty state, for each life of the group's member on this node.
-   */
-  readonly openGroup: (group: {
-    readonly name: string
-    readonly machine: () => StateMachine<KvResult>
-  }) => Promise<ConsensusGroup<KvResult>>
+export interface OpenKvOptions extends KvServiceOptions, OpenServiceOptions<KvResult> {}
+
+const sort: ServiceSort = {
+  what: 'the store',
+  pathOf: kvServicePath,
+  alreadyOpen: (message, details) => new KvError('KV_ALREADY_OPEN', message, details),
 }
 
-/** A store on a group of its own. Resolves when the group is open here; whether it has a leader, `status` says. */
+/**
+ * A store on a group of its own. Resolves when the group is open here; whether it has a leader, `status` says.
+ * @throws {KvError} (as a rejection) KV_ALREADY_OPEN: this node has a store of that name, or is opening one
+ */
 export async function openKv(node: KvNode, options: OpenKvOptions): Promise<Kv> {
   const { name } = checkKvServiceOptions(options)
-  const replica = new KvReplica()
-  const group = await options.openGroup({ name, machine: replica.makeMachine })
-  return startKvService(node, group, replica, options)
+  return openOnce(sort, node, name, async () => {
+    const replica = new KvReplica()
+    const group = await options.openGroup({ name, machine: replica.makeMachine })
+    return startKvService(node, group, replica, options)
+  })
 }
 
 /**
  * The service of a store whose group is open already, with the machines of `replica`.
- * @throws {ActorError} RUNTIME_DUPLICATE_NAME when this node has a store of that name
+ * @throws {KvError} KV_ALREADY_OPEN: this node has a store of that name
  */
 export function startKvService(
   node: KvNode,
@@ -57,19 +59,9 @@ export function startKvService(
   const { name } = checked
   // A watch brings a ref to its client: from here on this node knows what that is.
   node.ref(KvWatcher, node.name, kvServicePath(name))
-  const definition = kvServiceActor(group, replica, checked)
-  // Every node's system is one: the cluster makes it so.
-  const { ref } = spawnSystemActor(node.system as InternalSystem, `kv-${name}`, definition)
-  const close = async (): Promise<void> => {
-    await node.system.stop(ref)
-    await group.close()
-  }
+  const service = startService(sort, node, name, group, replica, kvServiceActor(group, replica, checked))
   return {
-    name,
-    group,
-    machine: () => replica.machine,
+    ...service,
     status: () => ({ group: group.status(), store: replica.machine.status() }),
-    close,
-    [Symbol.asyncDispose]: close,
   }
 }

@@ -5,14 +5,12 @@
  * A walk goes on while later commands are applied: a version never changes, and those above the snapshot's revision are
  * passed over. Compaction alone would take things away, so it first lets the walk gather what it has yet to write.
  */
-import { ByteReader, ByteWriter } from '../service/byte-buffer.ts'
+import { ByteWriter, type ByteReader } from '../service/byte-buffer.ts'
+import { headTag, readClock, SnapshotReader, writeClock } from '../service/snapshot-records.ts'
 import { isLive, KvState, KvVersion, leaseBytes, type LiveVersion } from './kv-state.ts'
 
-/** A chunk ends behind the record with which it has as many bytes. */
-export const snapshotChunkBytes = 262_144
 const format = 1
 
-const headTag = 1
 const leaseTag = 2
 const baseTag = 3
 const revisionTag = 4
@@ -148,41 +146,28 @@ export class KvSnapshotWalk implements Iterator<Uint8Array> {
 /** The state that the chunks of one walk hold. @throws {RangeError} (as a rejection) when they are not that */
 export async function restoreKvState(chunks: AsyncIterable<Uint8Array>): Promise<KvState> {
   const restoring = new Restoring()
-  for await (const chunk of chunks) restoring.take(chunk)
+  await restoring.snapshot.read(chunks, (tag, reader) => restoring.takeRecord(tag, reader))
   return restoring.finish()
 }
 
 class Restoring {
+  readonly snapshot = new SnapshotReader('the store', endTag)
   readonly #state = new KvState()
   #bytes = 0
   #revision = 0
-  #last = 0
-
-  take(chunk: Uint8Array): void {
-    const reader = new ByteReader(chunk)
-    while (!reader.isAtEnd) {
-      const tag = reader.byte()
-      if ((this.#last === 0) !== (tag === headTag) || tag < this.#last || this.#last === endTag) {
-        throw new RangeError(`A snapshot of the store has a record ${tag} behind a record ${this.#last}`)
-      }
-      this.#last = tag
-      this.#takeRecord(tag, reader)
-    }
-  }
 
   finish(): KvState {
     const state = this.#state
-    if (this.#last !== endTag) throw new RangeError('A snapshot of the store ends before its end')
     if (state.revision !== this.#revision || state.bytes !== this.#bytes) {
-      throw new RangeError(
-        `A snapshot of the store holds revision ${state.revision} and ${state.bytes} bytes, but says ` +
+      throw this.snapshot.bad(
+        `holds revision ${state.revision} and ${state.bytes} bytes, but says ` +
           `${this.#revision} and ${this.#bytes}`,
       )
     }
     return state
   }
 
-  #takeRecord(tag: number, reader: ByteReader): void {
+  takeRecord(tag: number, reader: ByteReader): void {
     const state = this.#state
     switch (tag) {
       case headTag:
@@ -210,7 +195,7 @@ class Restoring {
         const revision = reader.number()
         // Of the first one it follows from where the log begins.
         if (revision !== state.revision + 1) {
-          throw new RangeError(`A snapshot of the store has revision ${revision} behind ${state.revision}`)
+          throw this.snapshot.bad(`has revision ${revision} behind ${state.revision}`)
         }
         for (let left = reader.number(); left > 0; left--) {
           const key = reader.text()
@@ -225,28 +210,22 @@ class Restoring {
         return
       }
       case endTag:
-        if (reader.number() !== this.#revision)
-          throw new RangeError('A snapshot of the store has the end of another')
+        if (reader.number() !== this.#revision) throw this.snapshot.bad('has the end of another')
         return
       default:
-        throw new RangeError(`A snapshot of the store has a record ${tag}, which this version does not know`)
+        throw this.snapshot.unknown(tag)
     }
   }
 
   #takeHead(reader: ByteReader): void {
     const state = this.#state
-    const version = reader.number()
-    if (version !== format) {
-      throw new RangeError(`A snapshot of the store has format ${version}; this version reads ${format}`)
-    }
+    this.snapshot.checkFormat(reader.number(), format)
     this.#revision = reader.number()
     state.compactRevision = reader.number()
     state.logFrom = reader.number()
     this.#bytes = reader.number()
     state.quotaBytes = reader.number()
-    state.leases.term = reader.number()
-    state.leases.timeMs = reader.number()
-    state.leases.termStartMs = reader.number()
+    readClock(reader, state.leases)
     state.revision = state.logFrom - 1
   }
 }
@@ -268,9 +247,7 @@ function headOf(state: KvState): ByteWriter {
   writer.number(state.logFrom)
   writer.number(state.bytes)
   writer.number(state.quotaBytes)
-  writer.number(state.leases.term)
-  writer.number(state.leases.timeMs)
-  writer.number(state.leases.termStartMs)
+  writeClock(writer, state.leases)
   for (const { id, ttlMs, renewedUntilMs } of state.leases.values()) {
     writer.byte(leaseTag)
     writer.number(id)

@@ -11,7 +11,7 @@ export function lost(what: string, why: string): LockError {
 }
 
 export function notHeld(what: string, why: string): LockError {
-  return new LockError('LOCK_NOT_HELD', `Cannot release ${what}: ${why}`)
+  return new LockError('LOCK_NOT_HELD', `Does not hold ${what}: ${why}`)
 }
 
 /** Its session ended while it was asked for: asking again is safe. */

@@ -1,11 +1,11 @@
 /** The sessions of a client, one after the other: opened when one is needed, kept alive, attached for pushes, and lost. */
 import { ActorError, isActorError } from '@understudy/runtime'
+import { beats, clockDriftMax, KeepAlive, silentAfterMs, type BeatOptions } from '../service/keep-alive.ts'
 import { clientClosed, givenUp, isRefusal, sessionLost, unavailable } from './claim-error.ts'
 import { ClientLife } from './client-life.ts'
 import { DeadlineAlarm } from './deadline-alarm.ts'
 import type { LockGrant } from './lock-command.ts'
 import type { LockError } from './lock-error.ts'
-import { beats, heldUntil, KeepAlive, silentAfterMs } from './keep-alive.ts'
 import type { LockCallView, LockPort } from './lock-port.ts'
 
 export interface ClientSessionOptions {
@@ -17,6 +17,8 @@ export interface ClientSessionOptions {
   readonly label: string
 }
 
+/** What is held is lost so much of its time before the table can give it to others: for whoever has to stop. */
+const marginShare = 0.05
 /** Openings that are under way at a time. */
 const openingsMax = 3
 /** Requests whose state is asked for at a time. */
@@ -172,7 +174,7 @@ export class ClientLives {
       'the opening of a session',
       { type: 'open-session', ttlMs: sessionTtlMs, label },
       {
-        timeoutMs: Math.max(1, Math.min(heldUntil(0, sessionTtlMs), timeoutMs)),
+        timeoutMs: Math.max(1, Math.min(heldMs(sessionTtlMs), timeoutMs)),
         silentAfterMs: silentAfterMs(Math.min(sessionTtlMs, timeoutMs)),
         signal: this.#over.signal,
         onBegin: (call) => {
@@ -183,7 +185,7 @@ export class ClientLives {
     if (answer.type !== 'session')
       throw new RangeError(`The lock table answered "${answer.type}" to open-session`)
     const { session, ttlMs } = answer
-    const life = new ClientLife(session, ttlMs, heldUntil(sentMs, ttlMs), this.port.nowMs)
+    const life = new ClientLife(session, ttlMs, sentMs + heldMs(ttlMs), this.port.nowMs)
     if (this.isClosed) {
       await this.#end(life)
       throw clientClosed()
@@ -197,13 +199,27 @@ export class ClientLives {
     this.#problem = undefined
     this.#call = undefined
     this.alarm.set(life)
-    const keepAlive = new KeepAlive(this.port, life, {
+    const { nowMs, sleep } = this.port
+    const keepAlive = new KeepAlive(life, {
+      heldMs: heldMs(life.ttlMs),
+      nowMs,
+      sleep,
+      beat: (how) => this.#beat(life, how),
       answered: () => void this.#refresh(life),
-      failed: (error) => this.isSessionOver(life, error),
     })
     void keepAlive.run(sentMs)
     void this.#attach(life)
     return life
+  }
+
+  async #beat(life: ClientLife, how: BeatOptions): Promise<void> {
+    const { id } = life
+    try {
+      await this.port.control(`the keep-alive of session ${id}`, { type: 'keep-alive', session: id }, how)
+    } catch (error) {
+      this.isSessionOver(life, error)
+      throw error
+    }
   }
 
   /** True when the error says that the session is over; it is lost then. */
@@ -329,6 +345,11 @@ interface OpenedLife {
   readonly life: ClientLife
   /** When what opened it was sent. */
   readonly sentMs: number
+}
+
+/** A session is held for so long, counted from when something was sent in it that was answered. Milliseconds. */
+function heldMs(ttlMs: number): number {
+  return ttlMs * (1 - clockDriftMax - marginShare)
 }
 
 function isAborted(signal: AbortSignal | undefined): boolean {

@@ -96,17 +96,39 @@ class Guard<R> implements Guarded<R> {
         { limit: 'waitingMax', resource: this.name },
       )
     }
+    if (signal?.aborted === true) throw this.#givenUp(signal)
     this.#waiting++
+    let isWaiting = true
+    const leave = (): void => {
+      if (isWaiting) this.#waiting--
+      isWaiting = false
+    }
     const turn = this.#last.then(() => {
-      this.#waiting--
+      leave()
       return this.#take(fence, work, signal)
     })
     // Its failure goes to its caller; whoever is next only waits for its end.
     this.#last = turn.catch(() => undefined)
-    return turn
+    if (signal === undefined) return turn
+    // Who gives up need not wait for the end of the works before it to be told so.
+    const givenUp = new Promise<never>((_, reject) => {
+      const give = (): void => {
+        if (!isWaiting) return
+        leave()
+        reject(this.#givenUp(signal))
+      }
+      signal.addEventListener('abort', give, { once: true })
+      const settled = (): void => signal.removeEventListener('abort', give)
+      turn.then(settled, settled)
+    })
+    return Promise.race([turn, givenUp])
   }
 
   readonly raise = (fence: Fence): Promise<void> => this.run(fence, () => undefined)
+
+  #givenUp({ reason }: AbortSignal): Aborted {
+    return new Aborted(`The work on "${this.name}" was given up before its turn`, {}, reason as unknown)
+  }
 
   /** What was shown counts at once: whoever waits with less is refused at its turn, whoever is at work is told. */
   #see(token: number): void {
@@ -122,10 +144,7 @@ class Guard<R> implements Guarded<R> {
     work: (resource: R, signal: AbortSignal) => T | Promise<T>,
     given: AbortSignal | undefined,
   ): Promise<T> {
-    if (given?.aborted === true) {
-      const { reason } = given as { readonly reason: unknown }
-      throw new Aborted(`The work on "${this.name}" was given up before its turn`, {}, reason)
-    }
+    if (given?.aborted === true) throw this.#givenUp(given)
     await this.#remember(tokenOf(fence, this.name))
     // Both may have changed while the token was written.
     const token = tokenOf(fence, this.name)

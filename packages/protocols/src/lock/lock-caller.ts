@@ -64,6 +64,8 @@ export class LockCaller implements LockPort {
   /** The newest; what comes to an older one is for nobody. */
   #attachment: Attachment | undefined
   #attachments = 0
+  /** Of views that wait for news: there is none for a client that is closed. */
+  readonly #waitingViews = new Set<AbortController>()
   /** Attachments in a row that ended almost as soon as they stood: the next one waits. */
   #shortLived = 0
   onGrant: ((grant: LockGrant) => void) | undefined
@@ -163,6 +165,22 @@ export class LockCaller implements LockPort {
 
   readonly view = async (name: string, options: LockViewOptions): Promise<LockView | undefined> => {
     checkTimeout(`the view of "${name}"`, options.timeoutMs)
+    const { waitMs = 0, signal } = options
+    if (waitMs === 0) return this.#view(name, options)
+    const ended = new AbortController()
+    const abort = (): void => ended.abort(signal?.reason)
+    if (signal?.aborted === true) abort()
+    else signal?.addEventListener('abort', abort, { once: true })
+    this.#waitingViews.add(ended)
+    try {
+      return await this.#view(name, { ...options, signal: ended.signal })
+    } finally {
+      this.#waitingViews.delete(ended)
+      signal?.removeEventListener('abort', abort)
+    }
+  }
+
+  async #view(name: string, options: LockViewOptions): Promise<LockView | undefined> {
     const { afterVersion = -1, afterToken = -1, waitMs = 0, signal } = options
     const { timeoutMs = this.#options.timeoutMs } = options
     // The waiting is beside the time that the call may take.
@@ -205,8 +223,8 @@ export class LockCaller implements LockPort {
     const reply = await this.#caller.trySend(call, attempt, server)
     if (reply !== undefined) return reply
     const { what, lastProblem, tries, signal } = call
-    if (!call.isUnknown || signal?.aborted === true || this.#caller.isClosed)
-      throw this.#caller.failureOf(this.#caller.isClosed ? { ...call, isUnknown: false } : call)
+    if (this.#caller.isClosed) throw failures.closed()
+    if (!call.isUnknown || signal?.aborted === true) throw this.#caller.failureOf(call)
     const text = `${what} was not answered in time (${lastProblem})`
     throw new LockError('LOCK_UNAVAILABLE', text, { outcome: 'unknown', tries })
   }
@@ -245,6 +263,7 @@ export class LockCaller implements LockPort {
   readonly close = async (): Promise<void> => {
     this.#caller.close()
     this.#gathering.close()
+    for (const ended of [...this.#waitingViews]) ended.abort(closedReason)
     this.#attachment = undefined
     // Services watch it: its attachments end with it.
     if (this.#receiver !== undefined) await this.#node.system.stop(this.#receiver)
@@ -314,6 +333,9 @@ export class LockCaller implements LockPort {
     this.onDetached?.()
   }
 }
+
+/** Made once: nobody sees it. */
+const closedReason = new LockError('LOCK_CLIENT_CLOSED', 'The lock client was closed')
 
 const failures = {
   unavailable: (text: string, details: Readonly<Record<string, unknown>>) =>

@@ -6,6 +6,7 @@ import {
   type CheckedServiceClientOptions,
   type ServiceClientOptions,
 } from '../service/client-options.ts'
+import { serviceName, withDefaults } from '../service/service-options.ts'
 import { lockLimits } from './lock-limit.ts'
 import { lockServiceDefaults } from './lock-service-options.ts'
 
@@ -38,7 +39,7 @@ const schema = {
   type: 'object',
   properties: {
     ...serviceClientSchema,
-    name: { type: 'string', pattern: '^[A-Za-z0-9_-]{1,48}$' },
+    name: serviceName,
     sessionTtlMs: { type: 'integer', minimum: 1, maximum: lockLimits.ttlMsMax },
     label: { type: 'string', maxLength: lockLimits.labelLengthMax },
   },
@@ -49,11 +50,9 @@ const schema = {
 /** @throws {TypeError | RangeError} that name the option, what was given and what is allowed */
 export function checkLockClientOptions(options: LockClientOptions): CheckedLockClientOptions {
   checkOptions('a lock client', schema, options)
-  const given = Object.entries(options).filter(([, value]) => value !== undefined)
-  return {
-    ...lockClientDefaults,
-    label: undefined,
-    ...Object.fromEntries(given),
-    servers: [...options.servers],
-  }
+  const checked = withDefaults<Omit<CheckedLockClientOptions, 'servers' | 'label'>>(
+    lockClientDefaults,
+    options,
+  )
+  return { ...checked, label: options.label, servers: [...options.servers] }
 }

@@ -17,6 +17,7 @@
 import type { AppliedCommand, StateMachine } from '../core/state-machine.ts'
 import { BatchWalk } from '../service/batch.ts'
 import { ByteWriter } from '../service/byte-buffer.ts'
+import { snapshotChunkBytes } from '../service/snapshot-records.ts'
 import { carryOutBarrier, carryOutLatchWait } from './barrier-command.ts'
 import {
   AcquireReader,
@@ -38,7 +39,7 @@ import type {
 } from './lock-command.ts'
 import { acquireProblem, commandProblem, lockLimits } from './lock-limit.ts'
 import { badRequest } from './lock-refusal.ts'
-import { LockSnapshotWalk, restoreLockState, snapshotChunkBytes } from './lock-snapshot.ts'
+import { LockSnapshotWalk, restoreLockState } from './lock-snapshot.ts'
 import { LockState, type Outcome } from './lock-state.ts'
 import { viewOf } from './lock-view.ts'
 import {

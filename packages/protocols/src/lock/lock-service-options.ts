@@ -1,5 +1,6 @@
 /** Options of a service of the lock table. */
 import { checkOptions } from '@understudy/runtime/internal'
+import { milliseconds, serviceName, withDefaults } from '../service/service-options.ts'
 
 export interface LockServiceOptions {
   /** Name of the table: part of its services' paths. @default 'locks' */
@@ -31,15 +32,14 @@ export interface CheckedLockServiceOptions {
   readonly pollMs: number
 }
 
-const ms = { type: 'number', minimum: 1 } as const
 const schema = {
   type: 'object',
   properties: {
-    name: { type: 'string', pattern: '^[A-Za-z0-9_-]{1,48}$' },
-    checkMs: ms,
+    name: serviceName,
+    checkMs: milliseconds,
     attachmentsMax: { type: 'integer', minimum: 1 },
     pollsMax: { type: 'integer', minimum: 1 },
-    pollMs: ms,
+    pollMs: milliseconds,
   },
   additionalProperties: true,
 } as const
@@ -47,10 +47,5 @@ const schema = {
 /** @throws {TypeError | RangeError} that name the option, what was given and what is allowed */
 export function checkLockServiceOptions(options: LockServiceOptions): CheckedLockServiceOptions {
   checkOptions('a lock service', schema, options)
-  const { name, checkMs, attachmentsMax, pollsMax, pollMs } = options
-  const given = Object.entries({ name, checkMs, attachmentsMax, pollsMax, pollMs })
-  return {
-    ...lockServiceDefaults,
-    ...Object.fromEntries(given.filter(([, value]) => value !== undefined)),
-  } as CheckedLockServiceOptions
+  return withDefaults<CheckedLockServiceOptions>(lockServiceDefaults, options)
 }

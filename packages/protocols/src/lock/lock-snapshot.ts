@@ -5,7 +5,8 @@
  * first, as it is (`LockState.touch`). So a name is written once, as it was when the walk began, and those that came later not
  * at all. Sessions, which change with every keep-alive, are written at once: they are small.
  */
-import { ByteReader, ByteWriter } from '../service/byte-buffer.ts'
+import { ByteWriter, type ByteReader } from '../service/byte-buffer.ts'
+import { headTag, readClock, SnapshotReader, writeClock } from '../service/snapshot-records.ts'
 import { BarrierPlace } from './barrier-place.ts'
 import { DoubleBarrierPlace } from './double-barrier-place.ts'
 import type { LockKind, Reign } from './lock-command.ts'
@@ -15,11 +16,8 @@ import type { NamedPlace, QueuedPlace } from './named-place.ts'
 import { PermitLock } from './permit-lock.ts'
 import { CounterPlace, LatchPlace, SpinPlace, ValuePlace } from './value-place.ts'
 
-/** A chunk ends behind the record with which it has as many bytes. */
-export const snapshotChunkBytes = 262_144
 const format = 1
 
-const headTag = 1
 const sessionTag = 2
 const placeTag = 3
 const endTag = 4
@@ -127,9 +125,7 @@ export class LockSnapshotWalk implements Iterator<Uint8Array>, PlaceWalk {
     writer.number(format)
     writer.number(lastToken)
     writer.number(lastVersion)
-    writer.number(leases.term)
-    writer.number(leases.timeMs)
-    writer.number(leases.termStartMs)
+    writeClock(writer, leases)
     for (const session of leases.values()) {
       writeSession(this.#writer, session)
       this.#cut()
@@ -140,37 +136,24 @@ export class LockSnapshotWalk implements Iterator<Uint8Array>, PlaceWalk {
 /** The state that the chunks of one walk hold. @throws {RangeError} (as a rejection) when they are not that */
 export async function restoreLockState(chunks: AsyncIterable<Uint8Array>): Promise<LockState> {
   const restoring = new Restoring()
-  for await (const chunk of chunks) restoring.take(chunk)
+  await restoring.snapshot.read(chunks, (tag, reader) => restoring.takeRecord(tag, reader))
   return restoring.finish()
 }
 
 class Restoring {
+  readonly snapshot = new SnapshotReader('locks', endTag)
   readonly #state = new LockState()
-  #last = 0
   #count = 0
-
-  take(chunk: Uint8Array): void {
-    const reader = new ByteReader(chunk)
-    while (!reader.isAtEnd) {
-      const tag = reader.byte()
-      if ((this.#last === 0) !== (tag === headTag) || tag < this.#last || this.#last === endTag) {
-        throw new RangeError(`A snapshot of locks has a record ${tag} behind a record ${this.#last}`)
-      }
-      this.#last = tag
-      this.#takeRecord(tag, reader)
-    }
-  }
 
   finish(): LockState {
     const state = this.#state
-    if (this.#last !== endTag) throw new RangeError('A snapshot of locks ends before its end')
     if (state.names.size !== this.#count) {
-      throw new RangeError(`A snapshot of locks holds ${state.names.size} names, but says ${this.#count}`)
+      throw this.snapshot.bad(`holds ${state.names.size} names, but says ${this.#count}`)
     }
     return state
   }
 
-  #takeRecord(tag: number, reader: ByteReader): void {
+  takeRecord(tag: number, reader: ByteReader): void {
     switch (tag) {
       case headTag:
         this.#takeHead(reader)
@@ -185,21 +168,16 @@ class Restoring {
         this.#count = reader.number()
         return
       default:
-        throw new RangeError(`A snapshot of locks has a record ${tag}, which this version does not know`)
+        throw this.snapshot.unknown(tag)
     }
   }
 
   #takeHead(reader: ByteReader): void {
-    const version = reader.number()
-    if (version !== format) {
-      throw new RangeError(`A snapshot of locks has format ${version}; this version reads ${format}`)
-    }
+    this.snapshot.checkFormat(reader.number(), format)
     const { leases } = this.#state
     this.#state.lastToken = reader.number()
     this.#state.lastVersion = reader.number()
-    leases.term = reader.number()
-    leases.timeMs = reader.number()
-    leases.termStartMs = reader.number()
+    readClock(reader, leases)
   }
 
   #takeSession(reader: ByteReader): void {
@@ -210,7 +188,7 @@ class Restoring {
     const count = reader.number()
     if (count > 0) session.givenUp = new Set()
     for (let left = count; left > 0; left--) session.givenUp?.add(reader.number())
-    if (leases.has(id)) throw new RangeError(`A snapshot of locks has session ${id} twice`)
+    if (leases.has(id)) throw this.snapshot.bad(`has session ${id} twice`)
     leases.add(session)
   }
 
@@ -218,7 +196,7 @@ class Restoring {
     const state = this.#state
     const kind = kinds[reader.byte()]
     const name = reader.text()
-    if (state.names.has(name)) throw new RangeError(`A snapshot of locks has "${name}" twice`)
+    if (state.names.has(name)) throw this.snapshot.bad(`has "${name}" twice`)
     const place = readPlace(kind, name, reader)
     if (place instanceof ValuePlace) state.valuesBytes += place.value.length
     state.add(place)
@@ -236,8 +214,7 @@ class Restoring {
         reader.number(),
       ]
       const session = state.leases.get(id)
-      if (session === undefined)
-        throw new RangeError(`A snapshot of locks has a request of no session, ${id}`)
+      if (session === undefined) throw this.snapshot.bad(`has a request of no session, ${id}`)
       const ticket = new LockTicket(session, request, place, permits, reader.text(), reader.text())
       ticket.token = token
       list.push(ticket)

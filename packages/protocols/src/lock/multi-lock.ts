@@ -1,4 +1,5 @@
 /** Several locks as one. */
+import { isActorError } from '@understudy/runtime'
 import { LockError } from './lock-error.ts'
 import { checkTimeout, timedOut } from './claim-error.ts'
 import { LazySignal } from './lazy-signal.ts'
@@ -25,9 +26,10 @@ export function multiLock(
   const inOrder = [...locks].sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
   if (inOrder.length === 0 || inOrder.some(({ name }, at) => name === inOrder[at + 1]?.name)) {
     const text = 'Cannot take several locks as one: there must be one at least, and each name once'
+    const names = inOrder.map(({ name }) => `"${name}"`).join(', ')
     throw new LockError(
       'LOCK_BAD_REQUEST',
-      `${text}, and they are ${inOrder.map(({ name }) => `"${name}"`).join(', ')}`,
+      `${text}, and ${names === '' ? 'there is none' : `they are ${names}`}`,
     )
   }
   return {
@@ -62,7 +64,10 @@ export function multiLock(
           lostOne.signal.reason,
         )
       } catch (error) {
-        await giveBack(had)
+        // Its time may be over, and the table be silent: like all that is given up it is given back in the background.
+        void giveBack(had).catch((problem: unknown) => {
+          if (!isActorError(problem)) throw problem
+        })
         throw error
       }
     },
@@ -109,7 +114,7 @@ class HeldLocks implements HeldAll {
 
   async release(options?: WaitOptions): Promise<void> {
     if (this.#isDone)
-      throw new LockError('LOCK_NOT_HELD', `Cannot release ${this.name}: it was released before`)
+      throw new LockError('LOCK_NOT_HELD', `Does not hold ${this.name}: it was released before`)
     this.#isDone = true
     let problem: unknown
     let isProblem = false
@@ -131,7 +136,7 @@ class HeldLocks implements HeldAll {
   }
 }
 
-/** In the order against that in which they were taken. */
+/** All, whatever becomes of one of them: in the order against that in which they were taken. */
 async function giveBack(locks: readonly Held[]): Promise<void> {
-  for (const held of [...locks].reverse()) await held[Symbol.asyncDispose]()
+  await Promise.all([...locks].reverse().map((held) => held[Symbol.asyncDispose]()))
 }

@@ -1,10 +1,5 @@
 /** A lease of the replicated state that its client keeps alive, and a signal for when that fails. */
-import { ActorError } from '@understudy/runtime'
-
-/** How fast the clocks of two nodes may run apart. */
-const clockDriftMax = 0.01
-/** Keep-alives in the time of a lease. */
-const beats = 3
+import { clockDriftMax, KeepAlive, type BeatOptions, type KeptAlive } from './keep-alive.ts'
 
 /** What keeping takes. */
 export interface LeaseKeeping {
@@ -15,28 +10,32 @@ export interface LeaseKeeping {
   readonly nowMs: () => number
   /** Resolves after that, or when aborted. */
   readonly sleep: (delayMs: number, signal: AbortSignal) => Promise<void>
-  /** One keep-alive, tried for `timeoutMs` in all, `attemptMs` each. False: there is no such lease any more. */
-  readonly keepAlive: (how: {
-    readonly timeoutMs: number
-    readonly attemptMs: number
-    readonly signal: AbortSignal
-  }) => Promise<boolean>
+  /** One keep-alive; several are under way at a time. False: there is no such lease any more. */
+  readonly keepAlive: (how: BeatOptions) => Promise<boolean>
   /** The reason of the signal. */
   readonly lost: (why: string) => Error
 }
 
 /** Keeps one lease alive, from its making to its end. */
-export class KeptLease {
+export class KeptLease implements KeptAlive {
+  readonly ttlMs: number
   readonly #keeping: LeaseKeeping
-  readonly #lost = new AbortController()
-  /** Ends the keeping, for whatever reason. */
   readonly #over = new AbortController()
-  #heldUntilMs: number
+  /** Monotonic milliseconds: until then it is held, as far as this client knows. */
+  heldUntilMs: number
 
   constructor(keeping: LeaseKeeping) {
+    const { ttlMs, sentMs, nowMs, sleep, keepAlive } = keeping
+    const heldMs = ttlMs * (1 - clockDriftMax)
+    this.ttlMs = ttlMs
     this.#keeping = keeping
-    this.#heldUntilMs = this.#until(keeping.sentMs)
-    void this.#keep()
+    this.heldUntilMs = sentMs + heldMs
+    const beat = async (how: BeatOptions): Promise<void> => {
+      if (!(await keepAlive(how)))
+        this.end('the service knows no such lease: it was ended, or its time was over')
+    }
+    void new KeepAlive(this, { heldMs, nowMs, sleep, beat }).run(sentMs)
+    void this.#endInTime()
   }
 
   /**
@@ -44,48 +43,25 @@ export class KeptLease {
    * answered was sent. After a pause of the process it comes late all the same.
    */
   get signal(): AbortSignal {
-    return this.#lost.signal
+    return this.#over.signal
   }
 
-  /** Monotonic milliseconds: until then it is held, as far as this client knows. */
-  get heldUntilMs(): number {
-    return this.#heldUntilMs
+  isAlive(): boolean {
+    if (this.signal.aborted) return false
+    if (this.#keeping.nowMs() < this.heldUntilMs) return true
+    this.end('it could not be kept alive in time')
+    return false
   }
 
   /** Stops keeping it alive, and aborts the signal. */
   end(why: string): void {
-    this.#over.abort()
-    if (!this.#lost.signal.aborted) this.#lost.abort(this.#keeping.lost(why))
+    if (!this.signal.aborted) this.#over.abort(this.#keeping.lost(why))
   }
 
-  #until(sentMs: number): number {
-    return sentMs + this.#keeping.ttlMs * (1 - clockDriftMax)
-  }
-
-  async #keep(): Promise<void> {
-    const { ttlMs, nowMs, sleep, keepAlive } = this.#keeping
-    const { signal } = this.#over
-    while (!signal.aborted) {
-      const untilNext = Math.min(ttlMs / beats, this.#heldUntilMs - nowMs())
-      await sleep(Math.max(0, untilNext), signal)
-      if (signal.aborted) return
-      const sentMs = nowMs()
-      const timeoutMs = this.#heldUntilMs - sentMs
-      if (timeoutMs <= 0) {
-        this.end('it could not be kept alive in time')
-        return
-      }
-      try {
-        if (await keepAlive({ timeoutMs, attemptMs: Math.max(1, ttlMs / (beats * 2)), signal }))
-          this.#heldUntilMs = this.#until(sentMs)
-        else {
-          this.end('the service knows no such lease: it was ended, or its time was over')
-          return
-        }
-      } catch (error) {
-        // Its own time decides.
-        if (!(error instanceof ActorError)) throw error
-      }
-    }
+  /** Also while keep-alives are waited for. */
+  async #endInTime(): Promise<void> {
+    const { nowMs, sleep } = this.#keeping
+    do await sleep(Math.max(0, this.heldUntilMs - nowMs()), this.signal)
+    while (this.isAlive())
   }
 }

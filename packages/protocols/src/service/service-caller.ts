@@ -62,6 +62,12 @@ export interface ServiceCall {
   lastProblem: string
 }
 
+/** Of a call that others like it are made beside. */
+export interface BesideOptions extends ServiceCallOptions {
+  /** As `ServiceCall.silentAfterMs`; the client's `attemptMs` at most. */
+  readonly silentAfterMs?: number | undefined
+}
+
 /** What a call's failure is told by. */
 export type CallOutcome = Pick<ServiceCall, 'what' | 'signal' | 'isUnknown' | 'tries' | 'lastProblem'>
 
@@ -125,17 +131,17 @@ export class ServiceCaller<Ref, R, Own extends ReplyOfKind = never> {
     return this.#clock.monotonicMs()
   }
 
-  begin(
-    what: string,
-    options: ServiceCallOptions | undefined,
-    attemptMs: number = this.#options.attemptMs,
-  ): ServiceCall {
+  begin(what: string, options: BesideOptions | undefined, attemptMs?: number): ServiceCall {
     const timeoutMs = options?.timeoutMs ?? this.#options.timeoutMs
+    const silentAfterMs = options?.silentAfterMs
+    const mostMs = this.#options.attemptMs
     return {
       what,
       untilMs: this.nowMs() + timeoutMs,
       signal: options?.signal,
-      attemptMs,
+      // One that others are made beside is waited for to its end: it may be the first that is answered.
+      attemptMs: attemptMs ?? (silentAfterMs === undefined ? mostMs : timeoutMs),
+      silentAfterMs: silentAfterMs === undefined ? undefined : Math.min(silentAfterMs, mostMs),
       isOver: false,
       isAsking: false,
       isUnknown: false,
