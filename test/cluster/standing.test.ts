@@ -3,8 +3,14 @@ import type { ClusterNode } from '@understudy/cluster'
 import { actor, ask, protocol, tell, type ActorRef } from '@understudy/runtime'
 import { test } from 'tap'
 import Type from 'typebox'
+import { sourceModule } from '../support/source-module.ts'
 import { puppet } from '../support/runtime.ts'
 import { virtualCluster, type StartOptions, type VirtualCluster } from '../support/virtual-cluster.ts'
+
+const { isConfirmed } = await sourceModule<typeof import('../../packages/cluster/src/node/standing.ts')>(
+  'cluster',
+  'node/standing',
+)
 
 const Mark = protocol('mark', { set: tell({ n: Type.Integer() }) })
 const three = ['a', 'b', 'c'] as const
@@ -112,6 +118,95 @@ void test('a node that slept through its removal does nothing more in that life'
   marker(c, later).tell({ type: 'set', n: 2 })
   await cluster.advance(10)
   t.same(later, [`2 in ${c.incarnation}`], 'and it works')
+})
+
+void test('isConfirmed: by a majority of those that counted when it woke, or by all when none is missing', (t) => {
+  const judge = (electors: string, now: string, sure: string, said = '', missed = ''): boolean =>
+    isConfirmed({
+      electors: new Set(electors),
+      now: now.split(''),
+      missed: missed.split(''),
+      sure: new Set(sure),
+      said: new Set(sure + said),
+    })
+  t.equal(judge('abcd', 'abcd', 'ab'), true, 'three of five')
+  t.equal(judge('abcd', 'abcd', 'a'), false)
+  t.equal(judge('abcd', 'abcd', 'a', 'bc'), false, 'who is held too may have slept through the same')
+  t.equal(judge('abcd', 'abcd', 'a', 'bcd'), true, 'nobody is missing')
+  t.equal(judge('abcd', 'abcd', '', 'abcd'), true, 'all slept')
+  t.equal(judge('abcd', 'ab', 'a'), true, 'of those that have left or were given up nobody asks')
+  t.equal(judge('abcd', '', ''), true)
+  t.equal(judge('abcd', 'abcdxyz', 'xyza'), false, 'who came later confirms nothing')
+  t.equal(judge('abcd', 'abcdxyz', 'ab'), false, 'but is asked')
+  t.equal(judge('abcd', 'abxy', 'xy', '', 'cd'), false)
+  t.equal(judge('abcd', 'abxy', 'abxy', '', 'cd'), true)
+  t.equal(
+    judge('abcd', 'axyz', 'axyz', '', 'bcd'),
+    false,
+    'nor do all of them together, when many are missed',
+  )
+  t.end()
+})
+
+void test('nodes that slept together go on together', async (t) => {
+  await using cluster = virtualCluster({ membership: 'lan' })
+  const nodes = await startThree(cluster)
+  const facts = nodes.map(ownFacts)
+  const before = nodes.map(({ incarnation }) => incarnation)
+  const thaws = nodes.map((node) => cluster.freeze(node))
+  await cluster.advance(70_000)
+  for (const thaw of thaws) thaw()
+  await cluster.advance(10_000)
+  for (const lines of facts) t.same(lines, ['held', 'released'])
+  t.same(
+    nodes.map(({ incarnation }) => incarnation),
+    before,
+  )
+})
+
+void test('of nodes that slept together one has died: the others go on when it is down', async (t) => {
+  await using cluster = virtualCluster({ membership: 'lan' })
+  const [a, b, c] = await startThree(cluster)
+  const facts = [a, b].map(ownFacts)
+  const thaws = [a, b].map((node) => cluster.freeze(node))
+  cluster.crash(c)
+  await cluster.advance(70_000)
+  for (const thaw of thaws) thaw()
+  await cluster.advance(5_000)
+  t.same(facts, [['held'], ['held']], 'as far as they know c has given them up')
+  await cluster.until(() => facts.every((lines) => lines.includes('released')), 60_000)
+  t.equal(names(a), 'a alive, b alive')
+  t.same(facts, [
+    ['held', 'released'],
+    ['held', 'released'],
+  ])
+})
+
+void test('two that slept do not confirm each other: a third may have given both up', async (t) => {
+  await using cluster = virtualCluster({ membership: 'lan', downing: { strategy: 'lease' } })
+  const nodes: ClusterNode[] = []
+  for (const name of three) {
+    const downingLease = { acquire: async () => name === 'a', release: async () => undefined }
+    nodes.push(await cluster.start(name, { seeds: three, expect: 3, downingLease }))
+  }
+  await cluster.result(Promise.all(nodes.map((node) => node.whenMembers(3))))
+  const [a, b, c] = nodes as [ClusterNode, ClusterNode, ClusterNode]
+  const seen: string[] = []
+  const refs = [marker(b, seen), marker(c, seen)]
+  const thaws = [b, c].map((node) => cluster.freeze(node))
+  await cluster.until(() => a.members().length === 1, 120_000)
+  cluster.network.hold('a')
+  const facts = [b, c].map(ownFacts)
+  for (const thaw of thaws) thaw()
+  for (const ref of refs) ref.tell({ type: 'set', n: 1 })
+  await cluster.advance(120_000)
+  t.same(seen, [])
+  t.same(facts, [
+    ['held', 'removed by downing'],
+    ['held', 'removed by downing'],
+  ])
+  cluster.network.release('a')
+  await cluster.result(Promise.all(nodes.map((node) => node.whenMembers(3))))
 })
 
 void test('onRemoved "exit": the node ends in order and exits with code 1, without waiting for those who gave it up', async (t) => {

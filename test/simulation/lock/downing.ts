@@ -13,7 +13,16 @@ import { cleanSides, cut, drawCut, flap, shapeNames, type CutPairs } from '../me
 import { LockBed } from './lock-bed.ts'
 
 export const downingTags: readonly string[] = [
-  ...['split-in-two', 'flapping', 'stood-still', 'one-side-acts', 'few-go-on', 'nobody-went', 'side-went'],
+  ...[
+    'split-in-two',
+    'flapping',
+    'stood-still',
+    'slept-through',
+    'one-side-acts',
+    'few-go-on',
+    'nobody-went',
+    'side-went',
+  ],
 ]
 
 const tableNodes = ['a', 'b', 'c'] as const
@@ -58,7 +67,8 @@ async function downing(world: World, acts: Acts, bed: LockBed): Promise<void> {
   world.heal()
   await watch.untilEqual('one-cluster-after-heal', 180_000)
   const atMs = world.now()
-  await world.sleep(1_000)
+  // Who slept while all others were replaced asks for the lease before it acts: as long as for a lost member.
+  for (let left = 60; left > 0 && acts.actingSince(atMs).length < nodes; left--) await world.sleep(1_000)
   world.check(
     'all-act-after-heal',
     acts.actingSince(atMs).length === nodes,
@@ -83,14 +93,15 @@ function drawPairs(world: World): CutPairs {
   )
 }
 
-/** Some do while their sides ask: for a moment, or for longer than it takes to be seen as unreachable. */
+/** Some do while their sides ask: for a moment, until they are seen as unreachable, or until all is decided without them. */
 async function standStill(world: World, bed: LockBed): Promise<void> {
   for (let left = world.choose(3, 'scenario/pauses'); left > 0; left--) {
     await world.sleep(world.choose(12, 'scenario/pause-at') * 1_000)
     const place = world.nodes[world.choose(nodes, 'scenario/pause')]
     if (place === undefined || !place.isUp) continue
-    bed.met('stood-still')
-    place.pause([500, 2_000, 4_000, 10_000][world.choose(4, 'scenario/pause-for')] ?? 500)
+    const ms = [500, 2_000, 10_000, 70_000][world.choose(4, 'scenario/pause-for')] ?? 500
+    bed.met(ms === 70_000 ? 'slept-through' : 'stood-still')
+    place.pause(ms)
   }
 }
 

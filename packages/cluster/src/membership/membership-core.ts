@@ -74,8 +74,19 @@ export class MembershipCore implements Membership {
   #actUntilMs = Number.NEGATIVE_INFINITY
   #isRemoved = false
   #isDraining = false
-  /** A whole table was received: before that, who else is alive is not known. */
-  #isSynced = false
+  #isHeld = false
+  /**
+   * Members that turn out to have ended without a verdict since this node is held: replaced, or not there any more. They
+   * may have given it up before, so they count as lost, not as gone, until it is released or its side has won.
+   */
+  readonly #missed = new Map<string, DowningMember>()
+  /**
+   * Lives that took part when their whole table came, by name: before that of one of them, who else is alive is not known.
+   * One that joins itself knows no more than we do.
+   */
+  readonly #synced = new Map<string, number>()
+  /** The link over which a table was asked for. */
+  #askedLink: number | undefined
   #seeds: BootstrapInput = { type: 'seeds', seeds: [], isPending: false }
   #effects: MembershipEffect[] = []
   #nowMs = 0
@@ -115,6 +126,11 @@ export class MembershipCore implements Membership {
 
   /** True while this node's side would lose but for what a stall may have kept from it: its actors must not act. */
   readonly isInDoubt = (): boolean => this.#downing.isInDoubt()
+
+  /** Lives that count as lost, though the table has others in their places, or nobody: while this node is held. */
+  readonly missed = (): readonly { readonly name: string; readonly incarnation: number }[] => [
+    ...this.#missed.values(),
+  ]
 
   readonly known = (name: string): Member | undefined => {
     const record = this.#swim.record(name)
@@ -199,6 +215,15 @@ export class MembershipCore implements Membership {
       case 'lease-lost':
         this.#stepDowning({ type: 'lease-lost' })
         return
+      case 'held':
+        this.#isHeld = true
+        return
+      case 'released':
+        this.#isHeld = false
+        if (this.#missed.size === 0) return
+        this.#missed.clear()
+        this.#isTableStale = true
+        return
       case 'drain':
         if (this.#phase !== 'running') return
         this.#isDraining = true
@@ -229,11 +254,12 @@ export class MembershipCore implements Membership {
     }
     const { name: from, incarnation } = peer
     this.#stepSwim({ type: 'received', from, incarnation, message: this.#withoutEarlyEnds(message) })
-    if (this.#isSynced) return
+    if (!this.#isJoining() || this.#synced.get(from) === incarnation) return
     const isWhole = message.type === 'push-pull' && message.isLast
     const isSame = message.type === 'sync' && message.digest === this.#swim.digest()
-    if (!isWhole && !isSame) return
-    this.#isSynced = true
+    const record = this.#swim.record(from)
+    if (!(isWhole || isSame) || record?.incarnation !== incarnation || record.phase !== 'alive') return
+    this.#synced.set(from, incarnation)
     this.#isTableStale = true
   }
 
@@ -409,6 +435,7 @@ export class MembershipCore implements Membership {
         this.#leavers.delete(name)
         this.#stepLinks({ type: 'ended', name, incarnation, code })
         this.#phases.delete(name)
+        if (!hasLeft && (reason === 'replaced' || reason === 'refused')) this.#miss(effect.member)
         this.#effects.push(
           hasLeft
             ? { type: 'member-left', name, incarnation }
@@ -446,6 +473,15 @@ export class MembershipCore implements Membership {
     this.#effects.push({ type: 'self-removed', by: address, reason: nameConflictReason })
   }
 
+  #miss(record: MemberRecord): void {
+    if (!this.#isHeld || record.phase !== 'alive') return
+    const { name, incarnation, address, roles } = record
+    this.#missed.set(`${name} ${incarnation}`, {
+      ...{ name, incarnation, address, roles, status: 'alive', isSelf: false },
+      ...{ reachable: false, suspected: true, cannotReach: [] },
+    })
+  }
+
   /** What a member now says of itself: told once for each phase, whether it is doubted or not. */
   #changed(record: MemberRecord): void {
     const { name, incarnation, phase } = record
@@ -462,6 +498,7 @@ export class MembershipCore implements Membership {
       switch (effect.type) {
         case 'down':
           for (const { name, incarnation } of effect.members) {
+            if (this.#missed.delete(`${name} ${incarnation}`)) this.#isTableStale = true
             this.#stepSwim({ type: 'remove', name, incarnation, reason: effect.reason })
           }
           break
@@ -517,6 +554,32 @@ export class MembershipCore implements Membership {
       this.#stepBootstrap({ type: 'members', members: this.#bootstrapMembers(table) })
       if (!this.#isTableStale) this.#renewView(table)
     }
+    this.#askForTable()
+  }
+
+  /** A member that took part only after it had told us its table is asked for it again: it may have joined others. */
+  #askForTable(): void {
+    if (!this.#isJoining() || this.#isDraining) return
+    const linked = this.#swim.table().filter((record) => this.#isLinkedAlive(record))
+    if (linked.length === 0 || linked.some((record) => this.#isSyncedWith(record))) return
+    const links = linked.map(({ name }) => this.#used.get(name)?.linkId)
+    if (links.includes(this.#askedLink)) return
+    this.#askedLink = links[0]
+    for (const { name, incarnation } of linked.slice(0, 1)) {
+      this.#stepSwim({ type: 'ask-table', name, incarnation })
+    }
+  }
+
+  #isJoining(): boolean {
+    return this.#phase === 'running' && this.#swim.record(this.#self.name)?.phase === 'joining'
+  }
+
+  #isLinkedAlive({ name, incarnation, kind }: MemberRecord): boolean {
+    return kind === 'alive' && this.#used.get(name)?.incarnation === incarnation
+  }
+
+  #isSyncedWith({ name, incarnation, kind }: MemberRecord): boolean {
+    return kind === 'alive' && this.#synced.get(name) === incarnation
   }
 
   /** In a full mesh the bootstrap waits for links, also with members that were heard of before. */
@@ -534,9 +597,9 @@ export class MembershipCore implements Membership {
   }
 
   #downingMembers(table: readonly MemberRecord[]): readonly DowningMember[] {
-    return table
+    const known = table
       .filter(({ kind }) => !isFinal(kind))
-      .map((record) => ({
+      .map((record): DowningMember => ({
         name: record.name,
         incarnation: record.incarnation,
         address: record.address,
@@ -547,10 +610,12 @@ export class MembershipCore implements Membership {
         isSelf: record.name === this.#self.name,
         roles: record.roles,
       }))
+    return this.#missed.size === 0 ? known : [...known, ...this.#missed.values()]
   }
 
   #bootstrapMembers(table: readonly MemberRecord[]): readonly BootstrapMember[] {
     const members: BootstrapMember[] = []
+    const isSynced = table.some((record) => this.#isSyncedWith(record))
     for (const { name, kind, phase } of table) {
       if (isFinal(kind) || phase === 'leaving') continue
       const isSelf = name === this.#self.name
@@ -559,7 +624,7 @@ export class MembershipCore implements Membership {
         status: phase,
         isReachable: isSelf || !isDoubted(kind),
         // Whoever joins one that it has met must have met all: they send work here as soon as they hear of it.
-        isLinked: isSelf || (this.#isSynced && (this.#mesh === 'on-demand' || this.#used.has(name))),
+        isLinked: isSelf || (isSynced && (this.#mesh === 'on-demand' || this.#used.has(name))),
       })
     }
     return members
@@ -593,7 +658,11 @@ export class MembershipCore implements Membership {
       this.#actUntilMs = Number.POSITIVE_INFINITY
     } else {
       const lateMs = this.#dueMs === undefined ? 0 : nowMs - this.#dueMs
-      if (lateMs >= this.#holdAfterMs) this.#effects.push({ type: 'hold', lateMs })
+      if (lateMs >= this.#holdAfterMs) {
+        // What is in the sockets comes next, before anybody can say so.
+        this.#isHeld = true
+        this.#effects.push({ type: 'hold', lateMs })
+      }
       const isGuarded = this.#actUntilMs !== Number.POSITIVE_INFINITY
       if (isGuarded && nowMs + this.#holdAfterMs / 2 < this.#actUntilMs) return
       this.#actUntilMs = nowMs + this.#holdAfterMs

@@ -48,6 +48,10 @@ export type MembershipInput =
   /** The answer to `acquire-lease`. */
   | { readonly type: 'lease-result'; readonly granted: boolean }
   | { readonly type: 'lease-lost' }
+  /** User actors are held from now on, until others have confirmed that this life still counts. */
+  | { readonly type: 'held' }
+  /** They have. */
+  | { readonly type: 'released' }
   /** This node takes no new work: it owns no places from now on, which the others hear by gossip. */
   | { readonly type: 'drain' }
   /** This node leaves: it says good-bye and takes no more links. */

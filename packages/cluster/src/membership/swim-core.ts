@@ -49,6 +49,8 @@ export type SwimInput =
   | { readonly type: 'goodbye'; readonly name: string; readonly incarnation: number }
   /** The downing's verdict: it becomes `down`, and all learn of it. */
   | { readonly type: 'remove'; readonly name: string; readonly incarnation: number; readonly reason: string }
+  /** Tables are exchanged with that life: it answers with all it knows. */
+  | { readonly type: 'ask-table'; readonly name: string; readonly incarnation: number }
 
 /** Why a member is suspected: what this node saw itself (see `ProbeVerdict`), its refusal, or `told`: another's word. */
 export type SuspectReason = ProbeVerdict | 'refused' | 'told'
@@ -365,6 +367,9 @@ export class SwimCore implements Core<SwimInput, SwimEffect, SwimStatus> {
       }
       case 'remove':
         return this.#remove(input.name, input.incarnation, input.reason, atMs)
+      case 'ask-table':
+        if (this.#living(input.name, input.incarnation) !== undefined) this.#pushPull(input.name, false)
+        return
       default:
         return unreachable(input)
     }

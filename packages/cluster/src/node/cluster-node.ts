@@ -265,7 +265,11 @@ class ClusterNodeImpl implements ClusterNode {
     this.#region = new EntityRegion(system, this.#hub, checked.entities, ringOf(this.#view))
     this.#links = this.#makeLinks()
     this.#membership = this.#makeMembership()
-    startSteward(system, (name, incarnation) => this.#seenAs(name, incarnation))
+    startSteward(
+      system,
+      (name, incarnation) => this.#seenAs(name, incarnation),
+      () => this.#membership.standing.isHeld,
+    )
     this.#restartSpawned = startSpawner(system, options.spawnable ?? [])
     system.remoteRef = (path, protocol) => this.#refFromPath(path, protocol)
     const { coordinatedShutdown } = system

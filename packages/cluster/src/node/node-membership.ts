@@ -72,6 +72,9 @@ export class NodeMembership {
       events,
       view: () => this.view(),
       self: () => ({ name: this.#kernel.nodeName, incarnation: this.#kernel.nodeIncarnation }),
+      missed: () => this.#core?.missed() ?? [],
+      asks: () => this.step({ type: 'held' }),
+      released: () => this.step({ type: 'released' }),
       isInDoubt: () => this.#core?.isInDoubt() ?? false,
       disowned: (by) => this.removed(by, 'it was given up while it stood still'),
     })

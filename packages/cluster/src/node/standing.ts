@@ -1,14 +1,18 @@
 /**
  * Whether this node still counts. After a stall, and for as long as it is not known, user actors are held: what they would
- * do might be done by their successors elsewhere already. A majority of the members that this node knows of must say that
- * they still see this life; the membership says otherwise if it is over.
+ * do might be done by their successors elsewhere already. A majority of the members that this node knew when it woke must
+ * say that they still see this life; the membership says otherwise if it is over.
+ *
+ * Who came later may have come through this node, and knows no more than it does. Who is held himself may have slept through
+ * the same verdict: his word counts when not one member is missing, as when all slept together, since nobody is left then
+ * who could have given anybody up.
  */
 import type { EventStream } from '@understudy/runtime'
 import type { Kernel } from '@understudy/runtime/internal'
 import { isLiving, ownsPlaces, type View } from '../membership/view.ts'
 import type { RemoteHub } from '../remote/remote-hub.ts'
 import type { ClusterEvents } from './cluster-event.ts'
-import { askWitness, type Witness } from './steward.ts'
+import { askWitness, unsure, type Witness } from './steward.ts'
 
 /** How long one round of questions waits, and how long until the next. */
 const roundMs = 1_000
@@ -20,6 +24,11 @@ export interface StandingHost {
   readonly events: EventStream<ClusterEvents>
   readonly view: () => View
   readonly self: () => Witness
+  /** Lives that ended without a verdict, as far as this node has learnt since it is held. */
+  readonly missed: () => readonly Witness[]
+  /** It begins to ask. */
+  readonly asks: () => void
+  readonly released: () => void
   /** Its side of a split would lose, but for what it may have missed. */
   readonly isInDoubt: () => boolean
   /** Somebody who counts says that this life is over. */
@@ -33,6 +42,8 @@ export class Standing {
   #actUntilMs = Number.POSITIVE_INFINITY
   /** Told apart, so that an answer from before another hold, or another life, releases nobody. */
   #round = 0
+  /** Who counted when it began to ask, by life. */
+  #electors: ReadonlySet<string> | undefined
 
   constructor(host: StandingHost) {
     this.#host = host
@@ -61,15 +72,19 @@ export class Standing {
     if (this.#heldSinceMs === undefined) return
     const heldMs = kernel.clock.monotonicMs() - this.#heldSinceMs
     this.#heldSinceMs = undefined
+    this.#electors = undefined
     kernel.actUntilMs = this.#actUntilMs
     kernel.release()
     kernel.log.info({ node: kernel.nodeName, heldMs: Math.round(heldMs) }, 'user actors go on')
     events.emit('self-released', { heldMs })
+    this.#host.released()
   }
 
   /** Holds user actors until a majority has confirmed that this life still counts. */
   ask(reason: string): void {
     this.hold(reason)
+    this.#electors ??= new Set(this.#others().map(lifeOf))
+    this.#host.asks()
     void this.#askUntilSure(this.#round)
   }
 
@@ -79,30 +94,38 @@ export class Standing {
     if (this.#heldSinceMs === undefined) this.#host.kernel.actUntilMs = atMs
   }
 
+  /** Of those that count now: who was given up meanwhile, or left, cannot confirm anything, and need not. */
+  #others(): readonly Witness[] {
+    const { name } = this.#host.self()
+    return this.#host.view().members.filter((member) => member.name !== name && ownsPlaces(member.status))
+  }
+
   async #askUntilSure(round: number): Promise<void> {
     const { hub, kernel } = this.#host
     while (round === this.#round) {
       const { name, incarnation } = this.#host.self()
       const self = { name, incarnation }
-      const others = this.#host.view().members.filter((member) => member.name !== name)
-      const counted = others.filter(({ status }) => ownsPlaces(status))
+      const counted = this.#others()
       const answers = await Promise.all(
         counted.map((member) => askWitness(hub, member, 'seenOnControl', self, roundMs)),
       )
       if (round !== this.#round) return
-      let confirmed = 1
+      const sure = new Set<string>()
+      const said = new Set<string>()
       for (const [index, seen] of answers.entries()) {
+        const witness = counted[index]
+        if (witness === undefined || seen === undefined || seen === 'unknown') continue
         if (seen === 'down' || seen === 'left') {
-          this.#host.disowned(counted[index]?.name ?? '')
+          this.#host.disowned(witness.name)
           return
         }
-        if (seen !== undefined && seen !== 'unknown') confirmed++
+        said.add(lifeOf(witness))
+        if (seen !== unsure) sure.add(lifeOf(witness))
       }
-      // Of those that count now: who went down meanwhile cannot confirm anything, and need not.
-      const needed = this.#host
-        .view()
-        .members.filter((member) => member.name !== name && ownsPlaces(member.status)).length
-      if (confirmed * 2 > needed + 1 && !this.#host.isInDoubt()) {
+      const now = this.#others().map(lifeOf)
+      const missed = this.#host.missed().map(lifeOf)
+      const electors = this.#electors ?? new Set()
+      if (isConfirmed({ electors, now, missed, sure, said }) && !this.#host.isInDoubt()) {
         this.release()
         return
       }
@@ -111,6 +134,42 @@ export class Standing {
       })
     }
   }
+}
+
+/** Lives, without this node's own. */
+export interface Votes {
+  /** Who counted when this node woke. */
+  readonly electors: ReadonlySet<string>
+  /** Who counts now: of the electors, who was not given up meanwhile and has not left; and who came since. */
+  readonly now: readonly string[]
+  /** Electors that turned out to have ended, nobody knows when. */
+  readonly missed: readonly string[]
+  /** Who sees this life, and knows that he counts himself. */
+  readonly sure: ReadonlySet<string>
+  /** Those, and who sees it but is held too. */
+  readonly said: ReadonlySet<string>
+}
+
+/** Whether this node may act again. */
+export function isConfirmed({ electors, now, missed, sure, said }: Votes): boolean {
+  // Of those that are missed later lives are here: who ended with his verdict acts on it no more.
+  const names = new Set(now.map(nameOf))
+  if (missed.every((life) => names.has(nameOf(life))) && now.every((life) => said.has(life))) return true
+  const old = [...now.filter((life) => electors.has(life)), ...missed]
+  return isMajority(now, sure) && isMajority(old, sure)
+}
+
+/** With this node itself, which is one of them. */
+function isMajority(lives: readonly string[], sure: ReadonlySet<string>): boolean {
+  return (1 + lives.filter((life) => sure.has(life)).length) * 2 > lives.length + 1
+}
+
+function nameOf(life: string): string {
+  return life.split(' ')[0] ?? life
+}
+
+function lifeOf({ name, incarnation }: Witness): string {
+  return `${name} ${incarnation}`
 }
 
 /** Whether `view` has anybody but `name` who takes part. */

@@ -28,13 +28,19 @@ export type StewardQuestion = 'seen' | 'seenOnControl' | 'seenOnBulk'
 /** As whom this node sees a life of another; `unknown` when it never heard of it, or knows a newer one. */
 export type SeenAs = (name: string, incarnation: number) => MemberStatus | 'unknown'
 
-/** Starts the steward of a node. */
-export function startSteward(system: InternalSystem, seenAs: SeenAs): void {
+/** The answer of a node that is held itself, of somebody who is not over as far as it knows. */
+export const unsure = 'unsure'
+
+/** Starts the steward of a node. `isHeld`: it does not know whether it counts itself. */
+export function startSteward(system: InternalSystem, seenAs: SeenAs, isHeld: () => boolean): void {
   const answer = ({ name, incarnation }: { readonly name: unknown; readonly incarnation: unknown }): string =>
     seenAs(String(name), Number(incarnation))
   const steward = actor(Steward, { name: 'steward' }, () => ({
     seen: answer,
-    seenOnControl: answer,
+    seenOnControl: (life) => {
+      const seen = answer(life)
+      return isHeld() && seen !== 'down' && seen !== 'left' && seen !== 'unknown' ? unsure : seen
+    },
     seenOnBulk: answer,
   }))
   spawnSystemActor(system, 'steward', steward)
