@@ -19,6 +19,9 @@ export interface DowningOptions {
    * - `down-all`: nobody stays. For who has an orchestrator that starts everything anew.
    * - `lease`: the side that gets a lease from outside; a majority asks at once, a minority later.
    *
+   * With `keep-oldest` and `lease` the larger side may go: set the node option `expect` above what one side can have, or those that
+   * went found another cluster when they start again.
+   *
    * @default 'keep-majority'
    */
   readonly strategy?: DowningStrategyName | undefined
