@@ -151,6 +151,23 @@ void test('who was replaced while this node is held counts as lost: the others m
   t.end()
 })
 
+void test('a stall holds once: what comes before the tick that is late says nothing new', (t) => {
+  const bed = new Bed('a', { expect: 3 })
+  const whole = table(record('alive', 'b'), record('alive', 'c'), record('joining', 'a'))
+  for (const link of ['b', 'c'].map((name) => bed.link(name))) bed.hears(link, whole)
+  bed.nowMs += 30_000
+  bed.step({ type: 'held' })
+  t.equal(bed.of('hold').length, 1)
+  // Nobody may be left to be asked: then it is released at once, and must not be held for the same stall again, for ever.
+  bed.step({ type: 'released' })
+  bed.step({ type: 'tick' })
+  t.equal(bed.of('hold').length, 1)
+  bed.nowMs += 30_000
+  bed.step({ type: 'tick' })
+  t.equal(bed.of('hold').length, 2, 'another stall is another matter')
+  t.end()
+})
+
 void test('what was missed is over with the hold', (t) => {
   const bed = new Bed('a', { expect: 3 })
   const whole = table(record('alive', 'b'), record('alive', 'c'), record('joining', 'a'))

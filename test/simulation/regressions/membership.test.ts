@@ -30,3 +30,8 @@ void test('the last answers of a node that leaves arrive before it has left', as
 void test('who slept through its removal is not confirmed by nodes that joined through it', async (t) => {
   await pinned(t, { scenario: 'lock/downing', seed: 810033 })
 })
+
+/** With nobody left to ask it was released at once, and held again for the same stall, in turns without end. */
+void test('a node that stood still beside one that leaves is held for that once', async (t) => {
+  await pinned(t, { scenario: 'lock/mutex', seed: 940342 })
+})

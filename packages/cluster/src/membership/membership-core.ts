@@ -111,8 +111,9 @@ export class MembershipCore implements Membership {
   }
 
   readonly step = (input: MembershipInput, nowMs: number): readonly MembershipEffect[] => {
+    const before = this.#nowMs
     this.#nowMs = nowMs
-    if (this.#phase === 'running') this.#noticeStall()
+    if (this.#phase === 'running') this.#noticeStall(before)
     this.#take(input)
     if (this.#phase !== 'new') this.#settle()
     this.#dueMs = this.#findDeadline()
@@ -647,8 +648,9 @@ export class MembershipCore implements Membership {
   /**
    * The guard against sleeping through one's own removal. While ticks come in time, each says that actors may act a while
    * longer; one that is late by `holdAfterMs` says that they must not, until others confirm that this life still counts.
+   * `before`: when the last step was.
    */
-  #noticeStall(): void {
+  #noticeStall(before: number): void {
     const nowMs = this.#nowMs
     const isAlone = !this.#view.members.some(
       ({ name, status }) => name !== this.#self.name && status !== 'joining' && isLiving(status),
@@ -657,7 +659,8 @@ export class MembershipCore implements Membership {
       if (this.#actUntilMs === Number.POSITIVE_INFINITY) return
       this.#actUntilMs = Number.POSITIVE_INFINITY
     } else {
-      const lateMs = this.#dueMs === undefined ? 0 : nowMs - this.#dueMs
+      // What is due stays so until its tick: a stall is told once, not with each step in between.
+      const lateMs = this.#dueMs === undefined ? 0 : nowMs - Math.max(this.#dueMs, before)
       if (lateMs >= this.#holdAfterMs) {
         // What is in the sockets comes next, before anybody can say so.
         this.#isHeld = true
