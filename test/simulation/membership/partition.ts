@@ -40,7 +40,8 @@ export function runPartition(input: RunInput): Promise<RunResult> {
       root: supervisor({}, [child('ticker', acts.ticker())]),
       downing,
       ...(downing.strategy === 'lease' ? { downingLease: lease } : {}),
-      expect: 3,
+      // Where the larger side may go, it must not be enough to found another cluster.
+      expect: downing.strategy === 'keep-oldest' || downing.strategy === 'lease' ? 5 : 3,
     }
   }
   return simulateTapped(
