@@ -126,6 +126,7 @@ export class SegmentMaking {
 
   /** Gives up. */
   async abandon(): Promise<void> {
+    // Its caller throws what made it give up, which a close that fails too must not hide; the file is never used.
     await this.#file?.close().catch(() => undefined)
   }
 }
@@ -154,6 +155,7 @@ async function found(
   try {
     await written(file, mark, mark.length, 0)
   } finally {
+    // The mark is durable when its write has ended, or that failed and is thrown: the close has nothing to add to either.
     await file.close().catch(() => undefined)
   }
   await disk.syncNames(directory)
