@@ -41,6 +41,7 @@ async function found(
         tick: founding.tick.bind(founding),
         nextDeadlineMs: founding.nextDeadlineMs.bind(founding),
         unreachable: () => undefined,
+        watched: () => undefined,
         close: () => undefined,
       }
     }),
@@ -151,6 +152,7 @@ void test('payloads of founding that are none are dropped', async (t) => {
         tick: () => undefined,
         nextDeadlineMs: () => undefined,
         unreachable: () => undefined,
+        watched: () => undefined,
         close: () => undefined,
       }
     }),

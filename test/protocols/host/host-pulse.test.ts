@@ -21,6 +21,7 @@ class PulseBed {
   /** Times that a timer fired. */
   woken = 0
   silent: string[] = []
+  readonly watched = new Set<string>()
   passes: (from: string, to: string) => boolean = () => true
 
   host(name: string): Pulses {
@@ -52,6 +53,10 @@ class PulseBed {
   #carryOut(name: string, effect: PulseEffect): void {
     if (effect.type === 'silent') {
       this.silent.push(`${this.nowMs} ${name}: ${effect.group} of ${effect.node}`)
+      return
+    }
+    if (effect.type === 'watched') {
+      this.watched.add(`${name}: ${effect.group} by ${effect.node}`)
       return
     }
     this.sent++
@@ -169,6 +174,27 @@ void test('HostPulse: groups that go quiet one after the other disturb nobody; w
   t.notOk(bed.host('a').isAlive('g1', 'c'))
   bed.host('a').forget('g1')
   t.notOk(bed.host('a').isAlive('g1', 'b'))
+  t.end()
+})
+
+void test('HostPulse: who is watched without watching is told by whom and for which group', (t) => {
+  const bed = new PulseBed()
+  for (const name of ['a', 'b', 'c']) bed.host(name)
+  bed.pair('g', 'a', 'b')
+  bed.runUntil(1_000)
+  t.equal(bed.watched.size, 0, 'not where both ends watch')
+  // b watches for some other group; c watches for none at all.
+  bed.host('a').watch('h', 'b', 200, bed.nowMs)
+  bed.host('a').watch('i', 'c', 200, bed.nowMs)
+  bed.runUntil(1_500)
+  t.same([...bed.watched].sort(), ['b: h by a', 'c: i by a'])
+  t.ok(bed.host('a').isAlive('g', 'b'))
+  const { sent } = bed
+  bed.runUntil(11_500)
+  t.ok(
+    bed.sent - sent <= 4 * 126,
+    `${bed.sent - sent} pulses: an answer by who watches nobody is not answered`,
+  )
   t.end()
 })
 

@@ -61,6 +61,7 @@ class Foundings {
         tick: () => founding.tick(),
         nextDeadlineMs: () => founding.nextDeadlineMs(),
         unreachable: () => undefined,
+        watched: () => undefined,
         close: () => undefined,
       }
     })

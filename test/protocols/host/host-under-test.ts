@@ -46,6 +46,10 @@ export class NotingMember implements HostedMember {
     this.onUnreachable(node)
   }
 
+  watched(node: string): void {
+    this.lines.push(`watched ${node}`)
+  }
+
   close(reason: Error): void {
     const { code } = reason as Error & { readonly code?: string }
     this.lines.push(`close ${code ?? 'restart'}`)

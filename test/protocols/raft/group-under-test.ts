@@ -237,6 +237,7 @@ export class GroupBed implements AsyncDisposable {
       tick: () => member.tick(),
       nextDeadlineMs: () => member.nextDeadlineMs(),
       unreachable: (node) => member.unreachable(node),
+      watched: (node) => member.watched(node),
       close: (reason) => member.close(reason),
       receive: (from, store, payload) => {
         if (this.loses?.(from, name) === true) return

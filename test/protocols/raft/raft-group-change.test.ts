@@ -173,6 +173,26 @@ void test('a removed node that did not hear of it is told when it asks for votes
   t.equal((await bed.propose(leader, 'goes on')).at, 0)
 })
 
+void test('a member that was away while all others it knows were replaced, and ended, finds the group that sleeps', async (t) => {
+  const nodes = ['a', 'b', 'c', 'd', 'e']
+  await using bed = await groupBed({ nodes, members: ['a', 'b', 'c'] })
+  await bed.propose(await bed.led(), 'before')
+  const old = await bed.led()
+  const [away = '', other = ''] = bed.followers().filter((name) => 'abc'.includes(name))
+  await bed.end(away)
+  await bed.result(bed.group(old).change([away, 'd', 'e']))
+  for (const name of [old, other]) await bed.end(name)
+  const leader = await bed.led()
+  await bed.cluster.advance(20_000)
+  t.equal(bed.group(leader).raftStatus()?.isQuiet, true)
+  const group = await bed.open(away)
+  await bed.until(() => group.status().leader === leader)
+  await bed.agreed()
+  t.equal(group.status().role, 'follower')
+  await bed.until(() => bed.group(leader).raftStatus()?.isQuiet === true)
+  t.same(bed.list(away), ['before'])
+})
+
 void test('a leader that removes itself steps down when that is committed (paper, section 6)', async (t) => {
   await using bed = await groupBed()
   const leader = await bed.led()

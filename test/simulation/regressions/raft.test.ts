@@ -32,3 +32,8 @@ void test('a node that lost its disk is taken back although the entry that did s
 void test('a node that cannot begin its next life does not stay as nobody', async (t) => {
   await pinned(t, { scenario: 'raft/log', seed: 42 })
 })
+
+/** It asked only those for votes who had been removed meanwhile, and the leader of the quiet group did not ask after it. */
+void test('a member that was away while all others it knows were replaced finds the quiet group', async (t) => {
+  await pinned(t, { scenario: 'raft/membership', seed: 990024 })
+})

@@ -294,7 +294,11 @@ export class HostLife implements PortHost {
       return
     }
     const group = this.#parts.groups.get(effect.group)
-    if (group !== undefined) this.#silent(group, effect.node)
+    if (group === undefined) return
+    if (effect.type === 'silent') return this.#silent(group, effect.node)
+    if (group.member === undefined) return
+    group.member.watched(effect.node)
+    this.#refresh(group)
   }
 
   #silent(group: HostedGroup, node: string): void {

@@ -6,6 +6,9 @@
  * each other, and a pulse says for which groups its sender watches: by a digest of their names, and when the digests of
  * the two ends differ, by the names themselves. So a pulse vouches only for members that are there and quiet as well, and
  * neither a restarted host nor one whose member has closed passes for a leader that lives.
+ *
+ * A host that watches nobody answers with a digest of nothing, to be told the names: a member that was away while its group
+ * fell asleep, and whose own knowledge of who takes part is old, learns that way who watches it.
  */
 import { murmur3 } from '@understudy/cluster'
 
@@ -21,6 +24,8 @@ export type PulseEffect =
   | { readonly type: 'pulse'; readonly to: string; readonly pulse: Pulse }
   /** Nothing vouched for that group's member on that node for as long as was asked; once, until something does again. */
   | { readonly type: 'silent'; readonly group: string; readonly node: string }
+  /** That node watches this host for the group's member, which does not watch it. With each pulse that says so. */
+  | { readonly type: 'watched'; readonly group: string; readonly node: string }
 
 /** Pulses sent in the shortest silence that is watched for: one may be lost or late, and the next one is in time. */
 const pulsesPerTimeout = 2.5
@@ -105,17 +110,26 @@ export class HostPulse {
     return this.#peers.get(node)?.watches.get(group)?.isSilent === false
   }
 
-  /** A pulse has come. Gives the own ones that are to leave now. */
+  /** A pulse has come. Gives the own ones that are to leave now, and who is watched without watching. */
   heard(node: string, pulse: Pulse, nowMs: number): readonly PulseEffect[] {
     const peer = this.#peers.get(node)
-    // Who watches us for something that we do not watch it for finds out by our silence, or by the names.
-    if (peer === undefined) return nothing
+    const watched: readonly PulseEffect[] =
+      pulse.groups.length === 0
+        ? nothing
+        : pulse.groups
+            .filter((group) => peer?.watches.has(group) !== true)
+            .map((group) => ({ type: 'watched', group, node }))
+    if (peer === undefined) {
+      // A digest of nothing is such an answer itself.
+      const isToldNames = pulse.groups.length > 0 || pulse.digest === 0
+      return isToldNames ? watched : [{ type: 'pulse', to: node, pulse: { digest: 0, groups: [] } }]
+    }
     this.#vouch(peer, pulse, nowMs)
     const intervalMs = intervalOf(peer)
     const leftMs = peer.nextPulseMs - nowMs
     // Who is late itself stood still: `tick` is to see that.
-    if (leftMs > answerIntervals * intervalMs || leftMs < -intervalMs / 2) return nothing
-    const effects: PulseEffect[] = []
+    if (leftMs > answerIntervals * intervalMs || leftMs < -intervalMs / 2) return watched
+    const effects: PulseEffect[] = [...watched]
     this.#send(node, peer, effects)
     peer.nextPulseMs = nowMs + followIntervals * intervalMs
     return effects

@@ -24,6 +24,8 @@ export interface HostedMember {
    * hint: it may live, and may have been connected again by now.
    */
   readonly unreachable: (node: string) => void
+  /** That node's member is quiet and watches this one, which does not watch it. Again with each pulse of that node. */
+  readonly watched: (node: string) => void
   /**
    * Ends it: what waits is answered, nothing is sent or written after. Once, and the last call. `reason` is a `GroupClosed`
    * when the group has ended here, else the host restarts and `OpenMember` will be called again.

@@ -15,7 +15,7 @@ import { RaftCore } from './raft-core.ts'
 import type { CheckedGroupOptions } from './raft-group-options.ts'
 import { MemberApply } from './raft-member-apply.ts'
 import { MembershipDuty } from './raft-member-change.ts'
-import { memberId, membersOf, nodeOfMember, storeOfMember } from './raft-member-id.ts'
+import { isMemberOf, memberId, membersOf, nodeOfMember, storeOfMember } from './raft-member-id.ts'
 import type { MemberMeters } from './raft-member-meters.ts'
 import { MemberRequests, type Answer } from './raft-member-requests.ts'
 import { MemberSnapshots } from './raft-member-snapshots.ts'
@@ -232,7 +232,8 @@ export class RaftMember implements HostedMember {
         return
       case 'hello':
         this.duty.hello(from, store, this.#port.nowMs())
-        if (this.#role !== 'leader') this.#standing.answerHello(memberId(from, store))
+        if (this.#role === 'leader') this.#wakeFor(memberId(from, store))
+        else this.#standing.answerHello(memberId(from, store))
         return
       case 'members':
         this.#standing.toldMembers(message.nodes)
@@ -285,6 +286,16 @@ export class RaftMember implements HostedMember {
     for (const member of membersOf(core.configuration)) {
       if (nodeOfMember(member) === node) this.#step({ type: 'unreachable', member })
     }
+  }
+
+  /**
+   * A quiet leader counts on this member, which has no leader: it was away when the group fell asleep. All whom its own log names
+   * may have been replaced meanwhile, so that its calls reach nobody who takes part; that leader does.
+   */
+  readonly watched = (node: string): void => {
+    const core = this.#core
+    if (core === undefined || core.leader !== undefined || this.#standing.isRemoved) return
+    this.#standing.send(node, { type: 'hello' })
   }
 
   readonly close = (reason: Error): void => {
@@ -500,6 +511,12 @@ export class RaftMember implements HostedMember {
     else if (wasLeader) log.info({ term, leader: this.leaderNode }, 'leads no more')
     else if (leader !== undefined) log.info({ term, leader: this.leaderNode }, 'follows')
     else log.debug({ term, role }, 'has no leader')
+  }
+
+  /** See `watched`, at the other end. */
+  #wakeFor(member: MemberId): void {
+    const core = this.#core
+    if (core?.isQuiet === true && isMemberOf(core.configuration, member)) this.#step({ type: 'wake' })
   }
 
   #receiveRaft(from: MemberId, message: RaftMessage): void {
