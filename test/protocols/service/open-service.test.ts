@@ -56,6 +56,24 @@ void test('openLocks: a second table of one name on a node is refused with a cod
   await locks.get(caller.write('still', { type: 'count-add', name: 'n', by: 1 }, {}))
 })
 
+void test('openKv: a group that was opened for a name that somebody took meanwhile is closed again', async (t) => {
+  await using kv = await kvCluster()
+  const a = kv.node('a')
+  const group = kv.group.group('a')
+  let openGroup: (group: typeof own) => void = () => undefined
+  const slow = kv.cluster.outcome(
+    openKv(a, { name: 'other', openGroup: () => new Promise((resolve) => (openGroup = resolve)) }),
+  )
+  startKvService(a, group, kv.replica('a'), { name: 'other' })
+  let closed = 0
+  const own = Object.create(group, {
+    close: { value: () => Promise.resolve(void closed++) },
+  }) as typeof group
+  openGroup(own)
+  t.match(await slow, { error: { code: 'KV_ALREADY_OPEN' } })
+  t.equal(closed, 1)
+})
+
 void test('openKv: one that was closed can be opened again', async (t) => {
   await using kv = await kvCluster()
   await kv.get(kv.service('a').close())

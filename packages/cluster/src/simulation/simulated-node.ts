@@ -128,6 +128,15 @@ export class SimulatedNode implements FaultTarget {
     if (this.#process?.isAlive !== true) this.start().catch(ignore)
   }
 
+  /** If the life that runs exits by itself another one follows, as under a service manager; a kill is a kill. */
+  restartAfterExit(): void {
+    const life = this.#process
+    life?.onKill(() => {
+      if (life.exitCode === undefined || this.#simulation.isOver) return
+      this.#simulation.at(this.#simulation.nowMs, undefined, 'restart', this.restart)
+    })
+  }
+
   /** As `kill -9`. */
   kill(): void {
     this.#process?.kill()

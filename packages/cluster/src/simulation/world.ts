@@ -149,6 +149,8 @@ export class World extends ScenarioWorld {
     for (const node of this.nodes) {
       node.process?.resume()
       node.restart()
+      // A fault that struck just before may still end it.
+      node.restartAfterExit()
     }
   }
 

@@ -38,11 +38,14 @@ const sort: ServiceSort = {
  */
 export async function openKv(node: KvNode, options: OpenKvOptions): Promise<Kv> {
   const { name } = checkKvServiceOptions(options)
-  return openOnce(sort, node, name, async () => {
-    const replica = new KvReplica()
-    const group = await options.openGroup({ name, machine: replica.makeMachine })
-    return startKvService(node, group, replica, options)
-  })
+  const replica = new KvReplica()
+  return openOnce(
+    sort,
+    node,
+    name,
+    () => options.openGroup({ name, machine: replica.makeMachine }),
+    (group) => startKvService(node, group, replica, options),
+  )
 }
 
 /**

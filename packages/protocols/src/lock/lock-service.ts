@@ -38,11 +38,14 @@ const sort: ServiceSort = {
  */
 export async function openLocks(node: LockNode, options: OpenLocksOptions): Promise<Locks> {
   const { name } = checkLockServiceOptions(options)
-  return openOnce(sort, node, name, async () => {
-    const replica = new LockReplica()
-    const group = await options.openGroup({ name, machine: replica.makeMachine })
-    return startLockService(node, group, replica, options)
-  })
+  const replica = new LockReplica()
+  return openOnce(
+    sort,
+    node,
+    name,
+    () => options.openGroup({ name, machine: replica.makeMachine }),
+    (group) => startLockService(node, group, replica, options),
+  )
 }
 
 /**

@@ -40,14 +40,16 @@ export interface ServiceSort {
 }
 
 /**
- * Runs `open`, and until that ends nobody else opens a service of that name on this node.
+ * Opens the group of a service and starts the service on it; until that ends nobody else opens one of that name on this node.
+ * A group whose service cannot be started is closed again.
  * @throws {Error} (as a rejection) the sort's `alreadyOpen`: the node has it, or is opening it
  */
-export async function openOnce<T>(
+export async function openOnce<R, T>(
   sort: ServiceSort,
   node: ServiceNode,
   name: string,
-  open: () => Promise<T>,
+  openGroup: () => Promise<ConsensusGroup<R>>,
+  start: (group: ConsensusGroup<R>) => T,
 ): Promise<T> {
   checkNotOpen(sort, node, name)
   const path = sort.pathOf(name)
@@ -55,7 +57,13 @@ export async function openOnce<T>(
   if (paths.has(path)) throw alreadyOpen(sort, node, name)
   opening.set(node.system, paths.add(path))
   try {
-    return await open()
+    const group = await openGroup()
+    try {
+      return start(group)
+    } catch (error) {
+      await group.close()
+      throw error
+    }
   } finally {
     paths.delete(path)
   }
