@@ -136,6 +136,55 @@ void test('ClusterNode.entity: not registered where it belongs: NoSuchActor with
   t.equal(seen.size, 3)
 })
 
+void test('ClusterNode.entity: keys of a kind belong to nodes that have it, as seen from every node', async (t) => {
+  await using cluster = virtualCluster()
+  const Order = protocol('order', { where: ask(Type.String()) })
+  const order = (node: string) => actor(Order, () => ({ where: () => node }))
+  const seeds = ['a', 'b', 'c', 'd']
+  const a = await cluster.start('a', { seeds, entities: [cart('a')] })
+  const b = await cluster.start('b', { seeds, entities: [cart('b'), order('b')] })
+  const c = await cluster.start('c', { seeds, entities: [order('c')] })
+  const d = await cluster.start('d', { seeds })
+  const nodes = [a, b, c, d]
+  await cluster.result(Promise.all(nodes.map((node) => node.whenMembers(4))))
+  const owners = async (kind: typeof Cart | typeof Order): Promise<ReadonlySet<string>> => {
+    const found = new Set<string>()
+    for (const key of keys) {
+      const answers = nodes.map((node) => node.entity(Order, key).ask({ type: 'where' }))
+      const cartAnswers = nodes.map((node) => node.entity(Cart, key).ask({ type: 'where' }))
+      const where = await cluster.result(Promise.all(kind === Order ? answers : cartAnswers))
+      t.same(new Set(where), new Set([a.ownerOf(kind, key)]))
+      for (const node of where) found.add(node)
+    }
+    return found
+  }
+  t.same(await owners(Cart), new Set(['a', 'b']))
+  t.same(await owners(Order), new Set(['b', 'c']))
+  t.same(
+    d.members().map(({ entities }) => entities),
+    [['cart'], ['cart', 'order'], ['order'], []],
+  )
+})
+
+void test('ClusterNode.entity: a new kind that is brought in node by node answers from its first node on', async (t) => {
+  await using cluster = virtualCluster()
+  const Order = protocol('order', { where: ask(Type.String()) })
+  const order = (node: string) => actor(Order, () => ({ where: () => node }))
+  const nodes = [...(await startThree(cluster))]
+  for (const [index, name] of ['a', 'b', 'c'].entries()) {
+    await cluster.result((nodes[index] as ClusterNode).shutdown())
+    nodes[index] = await cluster.start(name, { seeds: ['a', 'b', 'c'], entities: [cart(name), order(name)] })
+    await cluster.result(Promise.all(nodes.map((node) => node.whenMembers(3))))
+    const found = new Set<string>()
+    for (const key of keys) {
+      for (const node of nodes) {
+        found.add(await cluster.result(node.entity(Order, key).ask({ type: 'where' })))
+      }
+    }
+    t.same(found, new Set(['a', 'b', 'c'].slice(0, index + 1)))
+  }
+})
+
 void test('ClusterNode.entity: one that crashes is started again, more slowly each time, and keeps its messages', async (t) => {
   await using cluster = virtualCluster()
   const nodes = await startThree(cluster)

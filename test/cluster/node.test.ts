@@ -67,6 +67,21 @@ void test('startNode: three nodes with the same seeds find each other and agree'
   t.equal(views.size, 1)
 })
 
+void test('ClusterNode.members: what a node says of itself is seen on every node, also by one that hears of it from others', async (t) => {
+  await using cluster = virtualCluster()
+  const own = { weight: 2, zone: 'west', roles: ['web', 'admin'], version: '3.1' }
+  const a = await cluster.start('a', { ...own, entities: [tally] })
+  const b = await cluster.start('b', { seeds: ['a'], version: '3.0' })
+  const c = await cluster.start('c', { seeds: ['b'] })
+  await cluster.result(Promise.all([a, b, c].map((node) => node.whenMembers(3))))
+  for (const node of [a, b, c]) {
+    const [first, second, third] = node.members()
+    t.match(first, { name: 'a', status: 'alive', ...own, entities: ['tally'] }, node.name)
+    t.match(second, { name: 'b', weight: 0, zone: undefined, roles: [], version: '3.0', entities: [] })
+    t.match(third, { name: 'c', weight: 0, roles: [], version: '' })
+  }
+})
+
 void test('ClusterNode.shutdown: leaves no timer and no hold, and its peers see it leave at once', async (t) => {
   await using cluster = virtualCluster()
   const [a, b, c] = await startThree(cluster)
@@ -156,6 +171,22 @@ void test('a member that is silent is suspected, unreachable, and down once its 
     t.equal(names(a), 'a alive, b alive')
     cluster.network.release('c')
   }
+})
+
+void test('NodeOptions.membership: the phi-accrual detector in place of probes', async (t) => {
+  await using cluster = virtualCluster({ membership: { preset: 'lan', detector: { phi: {} } } })
+  const [a, b] = await startThree(cluster)
+  const suspicions: string[] = []
+  for (const node of [a, b]) {
+    node.events.on('member-suspected', ({ name, reason }) => void suspicions.push(`${name} ${reason}`))
+  }
+  await cluster.advance(60_000)
+  t.same(suspicions, [])
+  cluster.network.hold('c')
+  await cluster.until(() => a.members().length === 2 && b.members().length === 2)
+  t.ok(suspicions.includes('c silent'), suspicions.join())
+  t.notOk(suspicions.includes('c probe-failed'))
+  cluster.network.release('c')
 })
 
 void test('without proof of death a refused dial is a suspicion only', async (t) => {
@@ -281,16 +312,18 @@ void test('a start with a wall clock that was set back, while its old life is on
 })
 
 void test('a start with a wall clock that was set back is told so also when only the others dial', async (t) => {
-  await using cluster = virtualCluster()
-  const a = await cluster.start('a', { seeds: ['c'] })
-  const c = await cluster.start('c')
-  await cluster.result(a.whenMembers(2))
-  const high = c.incarnation
-  cluster.crash(c)
-  await cluster.until(() => a.members().length === 1)
-  const again = await cluster.start('c', { wallMs: 1_000 })
-  await cluster.until(() => again.members().length === 2 && a.members().length === 2)
-  t.equal(again.incarnation, high + 1)
+  for (const secret of [undefined, 'a secret of the cluster']) {
+    await using cluster = virtualCluster({ secret })
+    const a = await cluster.start('a', { seeds: ['c'] })
+    const c = await cluster.start('c')
+    await cluster.result(a.whenMembers(2))
+    const high = c.incarnation
+    cluster.crash(c)
+    await cluster.until(() => a.members().length === 1)
+    const again = await cluster.start('c', { wallMs: 1_000 })
+    await cluster.until(() => again.members().length === 2 && a.members().length === 2)
+    t.equal(again.incarnation, high + 1)
+  }
 })
 
 void test('two nodes of one name: both are told, the first stays', async (t) => {
@@ -412,6 +445,10 @@ void test('startNode: a wrong option is refused before anything is opened, and t
     [{ admit: { addresses: ['10.0.0.0/99'] } }, /10\.0\.0\.0\/99/],
     [{ drainMs: -1 }, /"drainMs" must be 0 or more milliseconds, got -1/],
     [{ drainMs: Number.NaN }, /"drainMs" must be/],
+    [
+      { entities: Array.from({ length: 65 }, () => tally) },
+      /"entities" takes at most 64 definitions, got 65/,
+    ],
   ]
   for (const [options, message, code] of cases) {
     const error = await startError(options)

@@ -218,6 +218,40 @@ void test('S7.1 remote: no notice after unwatch across a reconnect', async (t) =
   t.same(log.received, [])
 })
 
+void test('RemoteRef: a watch that is given up, or has ended, leaves nothing behind, here or there', async (t) => {
+  await using cluster = virtualCluster()
+  const [a, b] = await pair(cluster)
+  const targets = ['p', 'q', 'r'].map((name) => b.system.spawn(name, puppet({})))
+  const refs = ['p', 'q', 'r'].map((name) => a.ref(Puppet, 'b', `/user/${name}`))
+  const log = probe(a.system, Log)
+  const settled = async () => {
+    await cluster.advance(1)
+    return [a.status().watches, b.status().watches]
+  }
+  t.same(await settled(), [
+    { watching: 0, watched: 0 },
+    { watching: 0, watched: 0 },
+  ])
+  void log.act((ctx) => {
+    for (const ref of refs) ctx.watch(ref, (reason) => ({ type: 'line', text: reason }))
+  })
+  t.same(await settled(), [
+    { watching: 3, watched: 0 },
+    { watching: 0, watched: 3 },
+  ])
+  void log.act((ctx) => refs.slice(0, 2).forEach((ref) => void ctx.unwatch(ref)))
+  t.same(await settled(), [
+    { watching: 1, watched: 0 },
+    { watching: 0, watched: 1 },
+  ])
+  for (const target of targets) await cluster.result(b.system.stop(target))
+  t.same(await settled(), [
+    { watching: 0, watched: 0 },
+    { watching: 0, watched: 0 },
+  ])
+  t.same(log.received, [{ type: 'line', text: 'stopped' }])
+})
+
 void test('S1.1 remote: nothing of an old connection is delivered once a new one is in use', async (t) => {
   await using cluster = virtualCluster()
   const [a, b] = await pair(cluster)

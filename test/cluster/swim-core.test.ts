@@ -404,6 +404,40 @@ void test('the next by name is probed in every period, whoever that is now', (t)
   t.end()
 })
 
+void test('others are asked after the time that round trips have shown, within the bounds; at first after probeTimeoutMs', (t) => {
+  for (const [rttMs, wantedMs] of [
+    [undefined, 500],
+    [10, 100],
+    [200, 200],
+    [400, 400],
+  ] as const) {
+    const core = makeCore(4, { probesNext: false })
+    let nowMs = 0
+    /** The next ping or request for one; what else is due is done on the way. */
+    const next = (type: 'ping' | 'ping-req') => {
+      for (;;) {
+        nowMs = core.nextDeadlineMs() ?? Number.NaN
+        const sent = sends(core.step({ type: 'tick' }, nowMs)).find(({ message }) => message.type === type)
+        if (sent !== undefined) return sent
+      }
+    }
+    // Until the variance, which begins as half a round trip, has worn off.
+    for (let round = 0; round < 120 && rttMs !== undefined; round++) {
+      const { to, message } = next('ping')
+      const ack = { ...message, type: 'ack' } as BedMessage
+      core.step({ type: 'received', from: to, incarnation: 1, message: ack }, (nowMs += rttMs))
+    }
+    next('ping')
+    const pingedMs = nowMs
+    next('ping-req')
+    t.ok(
+      Math.abs(nowMs - pingedMs - wantedMs) < 2,
+      `round trips of ${rttMs} ms: after ${nowMs - pingedMs} ms`,
+    )
+  }
+  t.end()
+})
+
 void test('M13: a tick that is late by a quarter of an interval costs a point for each interval begun', (t) => {
   for (const [lateMs, points] of [
     [100, 0],

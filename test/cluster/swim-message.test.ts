@@ -34,8 +34,11 @@ const record: fc.Arbitrary<MemberRecord> = fc
     cannotReach: fc.array(name, { maxLength: 4 }),
     by: fc.option(name, { nil: undefined }),
     reason: fc.option(text, { nil: undefined }),
+    entities: fc.option(fc.array(fc.string({ minLength: 1, maxLength: 9 }), { maxLength: 3 }), {
+      nil: undefined,
+    }),
   })
-  .map(({ port, zone, by, reason, kind, phase, ...rest }) => ({
+  .map(({ port, zone, by, reason, entities, kind, phase, ...rest }) => ({
     ...rest,
     kind,
     phase: kind === 'joining' || kind === 'alive' || kind === 'leaving' ? kind : phase,
@@ -43,6 +46,7 @@ const record: fc.Arbitrary<MemberRecord> = fc
     ...(zone === undefined ? {} : { zone }),
     ...(by === undefined ? {} : { by }),
     ...(reason === undefined ? {} : { reason }),
+    ...(entities === undefined ? {} : { entities }),
   }))
 const records = fc.array(record, { maxLength: 6 })
 const message: fc.Arbitrary<SwimMessage> = fc.oneof(
@@ -140,6 +144,10 @@ void test('readSwimMessage refuses what is too long or of the wrong form, by nam
     [[4, [[...good, 'a b']]], /bad by/],
     [[4, [[...good, null, 'x'.repeat(129)]]], /bad reason/],
     [[4, [[...good, null, null, Array.from({ length: 65 }, () => 'n')]]], /bad cannotReach/],
+    [[4, [[...good, null, null, null, Array.from({ length: 65 }, () => 'e')]]], /bad entities/],
+    [[4, [[...good, null, null, null, ['e'.repeat(64)]]]], /bad entities/],
+    [[4, [[...good, null, null, null, ['']]]], /bad entities/],
+    [[4, [[...good, null, null, null, 'e']]], /bad entities/],
   ]
   for (const [value, wanted] of bad) t.match(readSwimMessage(value), wanted)
 
@@ -152,6 +160,8 @@ void test('readSwimMessage refuses what is too long or of the wrong form, by nam
     [6, 'v'.repeat(64)],
   ]
   for (const [index, value] of most) t.type(readSwimMessage(withField(index, value)), 'object')
+  const entities = Array.from({ length: 64 }, (_, index) => `${index}`.padEnd(63, 'e'))
+  t.match(readSwimMessage([4, [[...good, null, null, null, entities]]]), { records: [{ entities }] })
   t.end()
 })
 

@@ -189,11 +189,13 @@ const anyRecord: fc.Arbitrary<BedRecord> = fc
     phase: fc.constantFrom('joining', 'alive', 'leaving'),
     by: fc.constantFrom('n001', 'n002', 'n003'),
     cannotReach: fc.constantFrom([], ['n001'], ['n001', 'n002']),
+    entities: fc.constantFrom(undefined, [], ['cart']),
   })
-  .map(({ who, incarnation, refutation, kind: is, phase, by, cannotReach }) => {
+  .map(({ who, incarnation, refutation, kind: is, phase, by, cannotReach, entities }) => {
     const own = is === 'joining' || is === 'alive' || is === 'leaving'
     const base = { ...bedFacts(`n00${who}`, who, incarnation), refutation, kind: is, phase: own ? is : phase }
-    return { ...base, cannotReach, ...(own || is === 'left' ? {} : { by }) }
+    const kinds = entities === undefined ? {} : { entities }
+    return { ...base, ...kinds, cannotReach, ...(own || is === 'left' ? {} : { by }) }
   })
 
 void test('compareRecords is a total order of the records of one life, and judgeRecord never changes its mind', (t) => {

@@ -31,6 +31,10 @@ const { FrameEncoder } = await sourceModule<
   typeof import('../../packages/cluster/src/wire/frame-encoder.ts')
 >('cluster', 'wire/frame-encoder')
 
+const { readSwimMessage, writeSwimMessage } = await sourceModule<
+  typeof import('../../packages/cluster/src/membership/swim-message.ts')
+>('cluster', 'membership/swim-message')
+
 const text = readFileSync(new URL('../../../docs/reference/wire-format.md', import.meta.url), 'utf8')
 const rows = text
   .split('\n')
@@ -87,6 +91,63 @@ void test('wire-format.md: the hello in the order in which it is signed, the cod
       .map((row) => row.split('|').map((cell) => cell.trim().replaceAll('`', '')))
       .map(([, name, meaning]) => [name, meaning]),
     Object.entries(wireFeatures),
+  )
+})
+
+void test('wire-format.md: the messages of the membership, the fields of a record and its kinds', async (t) => {
+  const written = rows.flatMap(([, type, payload]) => {
+    const [, number, fields] = /^\[(\d), ((?:\w+, )*records)\]/.exec(payload ?? '') ?? []
+    return fields === undefined
+      ? []
+      : [{ type, number: Number(number), fields: fields.split(', ').slice(0, -1) }]
+  })
+  t.equal(written.length, 7)
+  const fieldValues: Readonly<Record<string, unknown>> = {
+    sequence: 5,
+    target: 'b',
+    incarnation: 3,
+    flags: 2,
+    digest: 9,
+  }
+  for (const { type, number, fields } of written) {
+    const values = fields.map((field) => fieldValues[field])
+    const read = readSwimMessage([number, ...values, []])
+    t.match(read, { type })
+    if (typeof read !== 'string') t.same(writeSwimMessage(read), [number, ...values, []])
+  }
+  const [, names = ''] = /^`\[(name, incarnation, .*)\]`$/m.exec(text) ?? []
+  const record: Readonly<Record<string, unknown>> = {
+    name: 'b',
+    incarnation: 3,
+    address: 'ws://10.0.0.2:7001',
+    weight: 2,
+    zone: 'z',
+    roles: ['web'],
+    version: '3.1',
+    refutation: 4,
+    kind: 10,
+    by: 'a',
+    reason: 'unreachable',
+    cannotReach: ['c'],
+    entities: ['cart'],
+  }
+  const read = readSwimMessage([4, [[...names.split(', ').map((name) => record[name]), 'of a later build']]])
+  t.match(read, { records: [{ ...record, kind: 'down', phase: 'alive' }] })
+  const kindOf = (kind: number): string => {
+    const values: Readonly<Record<string, unknown>> = { ...record, kind }
+    const one = readSwimMessage([4, [names.split(', ').map((name) => values[name])]])
+    return typeof one === 'string' ? one : `${one.records[0]?.kind} ${one.records[0]?.phase}`
+  }
+  const phases = ['joining', 'alive', 'leaving']
+  const said = [
+    ...phases.map((phase) => `${phase} ${phase}`),
+    ...['suspect', 'unreachable', 'down', 'left'].flatMap((kind) =>
+      phases.map((phase) => `${kind} ${phase}`),
+    ),
+  ]
+  t.same(
+    Array.from({ length: 15 }, (_, kind) => kindOf(kind)),
+    said,
   )
 })
 

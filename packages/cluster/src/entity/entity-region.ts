@@ -16,7 +16,7 @@ import {
   type Kernel,
   type WatchRecord,
 } from '@understudy/runtime/internal'
-import type { HashRing } from '../placement/hash-ring.ts'
+import { KindRings, type KindMember } from '../placement/kind-rings.ts'
 import { notRegistered } from '../remote/cluster-error.ts'
 import type { RemoteHub } from '../remote/remote-hub.ts'
 import { NodeDown } from '../remote/cluster-error.ts'
@@ -49,12 +49,11 @@ export class EntityRegion {
   readonly #cells = new Map<string, Cell>()
   /** By the path an entity has by right: who was started while that name was still taken by one on its way out. */
   readonly #successors = new Map<string, Cell>()
-  #ring: HashRing
+  #places = new KindRings([])
 
-  constructor(system: InternalSystem, hub: RemoteHub, kinds: readonly EntityKind[], ring: HashRing) {
+  constructor(system: InternalSystem, hub: RemoteHub, kinds: readonly EntityKind[]) {
     this.#system = system
     this.#hub = hub
-    this.#ring = ring
     const guardian = system.addGuardian(
       'entity',
       supervisor({ name: 'entity-regions', ...regionOptions }, []),
@@ -70,16 +69,16 @@ export class EntityRegion {
     }
   }
 
-  get ring(): HashRing {
-    return this.#ring
+  get places(): KindRings {
+    return this.#places
   }
 
   /**
-   * Placement from now on. Entities that have another owner now work off what they have and end here; their next message
-   * starts them over there. There is no hand-off yet: for a moment both may run.
+   * Placement from now on, among these members. Entities that have another owner now work off what they have and end here;
+   * their next message starts them over there. There is no hand-off yet: for a moment both may run.
    */
-  useRing(ring: HashRing): void {
-    this.#ring = ring
+  usePlaces(members: readonly KindMember[]): void {
+    this.#places = new KindRings(members)
     for (const [name, cell] of this.#cells) {
       for (const entity of [...(cell.family?.cells() ?? [])]) this.#yield(name, entity)
     }
@@ -94,7 +93,7 @@ export class EntityRegion {
     if (!entity.isLeaving) entity.stop('drain', undefined)
   }
 
-  /** Resolves when no entity of this node lives any more: after `useRing` with a ring on which it owns nothing. */
+  /** Resolves when no entity of this node lives any more: after `usePlaces` without this node. */
   async whenEmpty(): Promise<void> {
     for (const cell of this.#cells.values()) {
       for (const entity of [...(cell.family?.cells() ?? [])]) {
@@ -103,9 +102,9 @@ export class EntityRegion {
     }
   }
 
-  /** The node that owns a key; `undefined` when the ring is empty. */
+  /** The node that owns a key; `undefined` when nobody owns any. */
   owner(name: string, key: string): string | undefined {
-    return this.#ring.owner(`${name}/${key}`)
+    return this.#places.of(name).owner(`${name}/${key}`)
   }
 
   ref(protocol: Protocol, name: string, key: string): EntityRef {

@@ -19,6 +19,11 @@ export interface MemberFacts {
   readonly roles: readonly string[]
   /** The application's version, `''` if it has none. */
   readonly version: string
+  /**
+   * The kinds of entities that can live there, by the names of their definitions. `undefined`: it has not said, as in what
+   * its hello says of it, and as builds that know nothing of this; any kind may be there.
+   */
+  readonly entities?: readonly string[] | undefined
 }
 
 /** What a member says of itself. */
@@ -77,7 +82,8 @@ const phaseRank: { readonly [P in MemberPhase]: number } = { joining: 0, alive: 
  *
  * 1. `left` over `down` over everything else: an end is an end. 2. The higher refutation. 3. At the same refutation
  *    `unreachable` over `suspect` over the phases (SWIM: an accusation of i overrides alive(i)). 4. What is left only makes
- *    the order total: the later phase, the smaller accuser, reason, claim.
+ *    the order total: the later phase, the smaller accuser, reason, claim, and the kinds of entities over none: who passed
+ *    the record on may be of a build that leaves them out.
  */
 export function compareRecords(a: MemberRecord, b: MemberRecord): number {
   const rankA = kindRank[a.kind]
@@ -88,8 +94,11 @@ export function compareRecords(a: MemberRecord, b: MemberRecord): number {
   if (a.phase !== b.phase) return phaseRank[a.phase] - phaseRank[b.phase]
   if (a.by !== b.by) return compareText(b.by, a.by)
   if (a.reason !== b.reason) return compareText(b.reason, a.reason)
-  if (a.cannotReach.length === 0 && b.cannotReach.length === 0) return 0
-  return compareText(b.cannotReach.join(' '), a.cannotReach.join(' '))
+  if (a.cannotReach.length > 0 || b.cannotReach.length > 0) {
+    const byClaim = compareText(b.cannotReach.join(' '), a.cannotReach.join(' '))
+    if (byClaim !== 0) return byClaim
+  }
+  return a.entities === b.entities ? 0 : compareText(b.entities?.join('/'), a.entities?.join('/'))
 }
 
 /**

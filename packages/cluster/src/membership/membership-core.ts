@@ -713,7 +713,7 @@ export class MembershipCore implements Membership {
 
 /** A record as users see it. */
 function toMember(record: MemberRecord): Member {
-  const { name, incarnation, address, weight, zone, roles, version } = record
+  const { name, incarnation, address, weight, zone, roles, version, entities } = record
   return {
     name,
     incarnation,
@@ -723,6 +723,7 @@ function toMember(record: MemberRecord): Member {
     ...(zone === undefined ? {} : { zone }),
     roles,
     version,
+    ...(entities === undefined ? {} : { entities }),
   }
 }
 

@@ -42,6 +42,9 @@ export type SwimMessage =
 
 /** Most records of one message that is read, and of one part of a push-pull. */
 export const swimRecordsMax = 128
+/** Most kinds of entities that a member says it has, and the characters of each. */
+export const entityKindsMax = 64
+export const entityKindLengthMax = 63
 /** Characters of a reason. What a member says of itself has the limits of the hello that it said it in first. */
 export const swimReasonMax = 128
 /** Bytes after which a part of a push-pull ends, so that it fits any frame even when all records are of the largest. */
@@ -212,11 +215,11 @@ function textBytes(text: string): number {
 
 // ---- records
 
-/** `[name, incarnation, address, weight, zone, roles, version, refutation, kind]`, and what it has of the rest. */
+/** As docs/reference/wire-format.md says: nine elements, and what it has of `by`, `reason`, `cannotReach`, `entities`. */
 function writeRecord(record: MemberRecord): readonly unknown[] {
-  const { kind, phase, cannotReach, by, reason } = record
+  const { kind, phase, cannotReach, by, reason, entities } = record
   const code = kinds.findIndex((known) => known.kind === kind && known.phase === phase)
-  const fields: unknown[] = [
+  const fields = [
     record.name,
     record.incarnation,
     record.address,
@@ -228,10 +231,9 @@ function writeRecord(record: MemberRecord): readonly unknown[] {
     // A phase that does not fit the kind is nothing that we make.
     code < 0 ? kinds.findIndex((known) => known.kind === kind) : code,
   ]
-  if (cannotReach.length > 0 || by !== undefined || reason !== undefined) fields.push(by ?? null)
-  if (cannotReach.length > 0 || reason !== undefined) fields.push(reason ?? null)
-  if (cannotReach.length > 0) fields.push(cannotReach)
-  return fields
+  const rest = [by ?? null, reason ?? null, cannotReach.length > 0 ? cannotReach : null, entities ?? null]
+  while (rest.at(-1) === null) rest.pop()
+  return [...fields, ...rest]
 }
 
 function readRecords(value: unknown): readonly MemberRecord[] | string {
@@ -253,6 +255,7 @@ function readRecord(value: unknown): MemberRecord | string {
   const by: unknown = value[9] ?? undefined
   const reason: unknown = value[10] ?? undefined
   const cannotReach: unknown = value[11] ?? []
+  const entities: unknown = value[12] ?? undefined
   if (typeof name !== 'string' || !isNodeName(name)) return 'record: bad name'
   if (!isCount(incarnation)) return 'record: bad incarnation'
   const place = readAddress(address)
@@ -268,6 +271,11 @@ function readRecord(value: unknown): MemberRecord | string {
   if (reason !== undefined && !isText(reason, swimReasonMax)) return 'record: bad reason'
   if (!isTexts(cannotReach, cannotReachMax, Infinity) || !cannotReach.every(isNodeName))
     return 'record: bad cannotReach'
+  if (
+    entities !== undefined &&
+    (!isTexts(entities, entityKindsMax, entityKindLengthMax) || entities.includes(''))
+  )
+    return 'record: bad entities'
   return {
     name,
     incarnation,
@@ -282,6 +290,7 @@ function readRecord(value: unknown): MemberRecord | string {
     cannotReach: [...cannotReach],
     ...(by === undefined ? {} : { by }),
     ...(reason === undefined ? {} : { reason }),
+    ...(entities === undefined ? {} : { entities: [...entities] }),
   }
 }
 

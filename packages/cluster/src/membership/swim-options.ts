@@ -12,8 +12,9 @@ export interface SwimFigures {
    */
   readonly probeIntervalMs: number
   /**
-   * How long a direct ping waits for its ack before others are asked, at most; measured round trips make it shorter (see
-   * `RoundTrip`). Below `probeIntervalMs`. Multiplied by the awareness score plus one.
+   * How long a direct ping waits for its ack before others are asked, at most. Measured round trips of that member make it
+   * shorter, as in RFC 6298: srtt + 4 * rttvar, at least `probeTimeoutMinMs`. Below `probeIntervalMs`. Multiplied by the
+   * awareness score plus one.
    */
   readonly probeTimeoutMs: number
   /** The shortest that measured round trips can make `probeTimeoutMs`. 1 to `probeTimeoutMs`. */

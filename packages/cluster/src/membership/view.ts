@@ -27,6 +27,11 @@ export interface Member {
   readonly roles: readonly string[]
   /** The version of the application that runs there, `''` when it does not say. Fixed for an incarnation. */
   readonly version: string
+  /**
+   * The kinds of entities that can live there, by the names of their definitions; places of others are not its. `undefined`:
+   * it has not said, and any kind may be. Fixed for an incarnation.
+   */
+  readonly entities?: readonly string[] | undefined
 }
 
 /**

@@ -28,7 +28,6 @@ import {
 import { EntityRegion } from '../entity/entity-region.ts'
 import type { MembershipStatus } from '../membership/membership.ts'
 import { isLiving, makeView, ownsPlaces, type Member, type View } from '../membership/view.ts'
-import { HashRing } from '../placement/hash-ring.ts'
 import { GoneRef } from '../remote/gone-ref.ts'
 import type { PeerSession } from '../remote/peer-session.ts'
 import { RemoteHub } from '../remote/remote-hub.ts'
@@ -67,6 +66,8 @@ export interface NodeStatus {
   readonly ring: Readonly<Record<string, number>>
   /** Peers turned away, by code. */
   readonly refused: Readonly<Record<string, number>>
+  /** `watching`: watches set here on actors of other nodes. `watched`: those that other nodes have set on actors here. */
+  readonly watches: { readonly watching: number; readonly watched: number }
   readonly system: SystemStatus
 }
 
@@ -91,7 +92,7 @@ export interface ClusterNode extends AsyncDisposable {
   readonly entity: <M extends MessageDefs>(protocol: Protocol<M>, key: string) => ActorRef<M>
   /** The node that owns an entity's key in this node's view. */
   readonly ownerOf: (protocol: Protocol, key: string) => string | undefined
-  /** Share of the ring by node, in [0, 1]. */
+  /** Share of the ring by node, in [0, 1], of a kind of entities that all of them have. */
   readonly shares: () => ReadonlyMap<string, number>
   /** An unbound ref to whoever lives at `path` on node `name`. */
   readonly ref: <M extends MessageDefs>(protocol: Protocol<M>, name: string, path: string) => ActorRef<M>
@@ -262,7 +263,7 @@ class ClusterNodeImpl implements ClusterNode {
       entityRef: (name, key, protocol) => this.#region.ref(protocol, name, key),
     })
     this.#view = makeView([])
-    this.#region = new EntityRegion(system, this.#hub, checked.entities, ringOf(this.#view))
+    this.#region = new EntityRegion(system, this.#hub, checked.entities)
     this.#links = this.#makeLinks()
     this.#membership = this.#makeMembership()
     startSteward(
@@ -356,7 +357,7 @@ class ClusterNodeImpl implements ClusterNode {
   }
 
   shares(): ReadonlyMap<string, number> {
-    return this.#region.ring.shares()
+    return this.#region.places.all.shares()
   }
 
   ref<M extends MessageDefs>(protocol: Protocol<M>, name: string, path: string): ActorRef<M> {
@@ -416,6 +417,10 @@ class ClusterNodeImpl implements ClusterNode {
       membership,
       ring: Object.fromEntries(this.shares()),
       refused: Object.fromEntries([...this.#refused].sort()),
+      watches: {
+        watching: this.#hub.watching,
+        watched: this.#links.sessions().reduce((sum, { watched }) => sum + watched, 0),
+      },
       system: this.system.status(),
     }
   }
@@ -486,6 +491,7 @@ class ClusterNodeImpl implements ClusterNode {
           ...(zone === undefined ? {} : { zone }),
           roles: this.#checked.roles,
           version: this.#options.version ?? '',
+          entities: this.#checked.entities.map(({ definition }) => definition.name).sort(),
         },
         random: random.fork(`membership/${this.#incarnation}`),
         detection: membership ?? this.#checked.preset,
@@ -503,7 +509,7 @@ class ClusterNodeImpl implements ClusterNode {
 
   #useView(view: View): void {
     this.#view = view
-    this.#region.useRing(ringOf(view))
+    this.#region.usePlaces(view.members.filter(({ status }) => ownsPlaces(status)))
     this.system.metrics.gauge('understudy_members', { status: 'alive' }).set(this.#livingCount())
     this.events.emit('view-changed', { view })
     const living = this.#livingCount()
@@ -767,8 +773,4 @@ class ClusterNodeImpl implements ClusterNode {
     await this.#listener?.close()
     await ended
   }
-}
-
-function ringOf(view: View): HashRing {
-  return new HashRing(view.members.filter(({ status }) => ownsPlaces(status)))
 }

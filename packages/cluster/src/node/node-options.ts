@@ -5,6 +5,7 @@ import type { DowningLease } from '../membership/downing-lease.ts'
 import type { DowningOptions } from '../membership/downing-options.ts'
 import { MembershipCore } from '../membership/membership-core.ts'
 import type { DetectionOptions } from '../membership/membership-options.ts'
+import { entityKindsMax } from '../membership/swim-message.ts'
 import type { SwimPreset } from '../membership/swim-options.ts'
 import type { AdmissionOptions } from '../transport/admission.ts'
 import { isLoopback, nodeAddress, parseAddress, type NodeAddress } from '../transport/address.ts'
@@ -52,7 +53,10 @@ export interface NodeOptions extends SystemOptions {
   readonly data?: 'memory' | (string & {}) | undefined
   /** The static tree of /user. @default an empty supervisor */
   readonly root?: AnyDefinition | undefined
-  /** Definitions whose actors are found by key: `node.entity(Protocol, key)`. @default [] */
+  /**
+   * Definitions whose actors are found by key: `node.entity(Protocol, key)`; at most 64. Keys of a kind are divided among the
+   * nodes that have it here. @default []
+   */
   readonly entities?: readonly (AnyDefinition | EntityKind)[] | undefined
   /** Other definitions whose protocols this node understands. @default [] */
   readonly actors?: readonly AnyDefinition[] | undefined
@@ -292,6 +296,11 @@ function checkEntities(
     }
   }
   const kinds = entities.map((entity) => ('definition' in entity ? entity : { definition: entity }))
+  if (kinds.length > entityKindsMax) {
+    throw new RangeError(
+      `${cannot}: "entities" takes at most ${entityKindsMax} definitions, got ${kinds.length}`,
+    )
+  }
   const names = new Set<string>()
   const protocols = new Set<string>()
   for (const { definition } of kinds) {

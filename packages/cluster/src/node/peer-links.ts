@@ -251,7 +251,7 @@ export class PeerLinks {
   #handshakeRefused(
     link: Link,
     role: 'initiator' | 'acceptor',
-    { refusal, by }: HandshakeOutcome & { readonly type: 'refused' },
+    { refusal, by, provenAddress }: HandshakeOutcome & { readonly type: 'refused' },
   ): string {
     const { code, highestIncarnation } = refusal
     const whose = by === 'us' ? 'refused here' : 'refused by the peer'
@@ -259,7 +259,10 @@ export class PeerLinks {
     // That we find the peer's life stale says nothing of our own.
     if (by === 'us') return 'CLUSTER_DIAL_REJECTED'
     if (code !== 'CLUSTER_STALE_INCARNATION') return code
-    // Only who has the secret, where there is one, may say that this life is over: its word comes with a number.
+    // Only who has the secret, where there is one, may say that this life is over: its word comes with a number. Who said it
+    // in the clear is asked to sign it: nobody else may ever dial.
+    if (highestIncarnation === undefined && provenAddress !== undefined)
+      this.dial(provenAddress as NodeAddress)
     if (highestIncarnation === undefined || highestIncarnation > highestTakenMax) {
       return 'CLUSTER_DIAL_REJECTED'
     }

@@ -190,6 +190,13 @@ export class PeerSession implements LaneKeeper {
     return serving
   }
 
+  /** Watches of the peer on actors here. */
+  get watched(): number {
+    let watched = 0
+    for (const sink of this.#sinks.values()) watched += sink.watched
+    return watched
+  }
+
   /** Whether that lane has a link of its own, or was given something to send. */
   hasLane(name: LaneName): boolean {
     return this.#lanes.some(

@@ -77,6 +77,11 @@ export class RemoteHub {
     return this.#sessions.get(node)
   }
 
+  /** Watches of actors here on actors elsewhere, also those that wait for a link. */
+  get watching(): number {
+    return this.#watches.size
+  }
+
   statusOf(node: string): string {
     return this.#options.memberStatus(node)?.status ?? 'not a member'
   }

@@ -81,6 +81,11 @@ export class SessionSink implements FrameSink, CallKeeper, Sender, Watcher {
     return this.#calls.size
   }
 
+  /** Watches of the peer on actors here. */
+  get watched(): number {
+    return this.#watches.size
+  }
+
   /** Asks are being answered, or actors are watched, for the peer. */
   get isBusy(): boolean {
     return this.#calls.size > 0 || this.#watches.size > 0

@@ -57,8 +57,13 @@ export type HandshakeOutcome =
       readonly authenticated: boolean
       readonly authenticatedBy: AuthenticatedBy
     }
-  /** The link is closing. */
-  | { readonly type: 'refused'; readonly refusal: Refusal; readonly by: 'us' | 'peer' }
+  /** The link is closing. `provenAddress`: see `HandshakeEffect`. */
+  | {
+      readonly type: 'refused'
+      readonly refusal: Refusal
+      readonly by: 'us' | 'peer'
+      readonly provenAddress?: string | undefined
+    }
   /** The link ended before the handshake did. */
   | { readonly type: 'lost'; readonly code: string }
 
@@ -110,7 +115,7 @@ export function shakeHands(options: HandshakeShellOptions, done: (outcome: Hands
         finish(effect)
         return
       case 'refused':
-        finish({ type: 'refused', refusal: effect, by: effect.by })
+        finish({ type: 'refused', refusal: effect, by: effect.by, provenAddress: effect.provenAddress })
         link.close(effect.code)
         return
       default:

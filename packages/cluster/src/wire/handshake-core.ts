@@ -123,6 +123,11 @@ export type HandshakeEffect =
        * have shown the secret has not.
        */
       readonly highestIncarnation?: number
+      /**
+       * An initiator's refusal goes in the clear. When it has shown the secret before, this is where it can be dialled: as an
+       * acceptor it signs what it says.
+       */
+      readonly provenAddress?: string
     }
 
 /** Where a handshake is; for logs and tests. */
@@ -381,9 +386,14 @@ export class HandshakeCore {
    * A refusal in the clear: believed, because not to connect harms nobody, but not acted upon beyond that.
    */
   #refusedByPeer(verdict: Verdict): readonly HandshakeEffect[] {
+    const isProven = this.#role === 'acceptor' && this.#status === 'awaiting-accept'
     this.#status = 'refused'
-    const heard = this.#hello.authenticated ? { ...verdict, highestIncarnation: null } : verdict
-    return [{ type: 'refused', by: 'peer', ...readVerdict(heard) }]
+    if (!this.#hello.authenticated) return [{ type: 'refused', by: 'peer', ...readVerdict(verdict) }]
+    const heard = readVerdict({ ...verdict, highestIncarnation: null })
+    const provenAddress = isProven ? this.#peer?.address : undefined
+    return [
+      { type: 'refused', by: 'peer', ...heard, ...(provenAddress === undefined ? {} : { provenAddress }) },
+    ]
   }
 
   /** Whether the peer may be who it says; asked once it has shown that it is one of us. */
