@@ -19,11 +19,10 @@ import {
 } from './harness/load-command.ts'
 import { LockHandle } from './locks/lock-handle.ts'
 import { lockPanels } from './locks/lock-panels.ts'
-import { plottedPoints, promisedPoints, type LockPoint } from './locks/lock-points.ts'
+import { plottedPoints, promisedPoints, servesPoint, type LockPoint } from './locks/lock-points.ts'
 import {
   findLockCluster,
   lockSystems,
-  servesPoint,
   startLockCluster,
   type LockClusterName,
   type LockPart,

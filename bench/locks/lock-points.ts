@@ -1,5 +1,5 @@
 /** What is measured of the locks, in which order, and what of it has a limit. */
-import type { LockPart, LockSystemName } from './lock-systems.ts'
+import type { LockPart, LockSystem, LockSystemName } from './lock-systems.ts'
 
 /** One table: a load, and what is promised of it. */
 export interface LockPoint {
@@ -68,6 +68,15 @@ export const plottedPoints: readonly LockPoint[] = [4, 16, 256].map((clients) =>
   clients,
   limits: [],
 }))
+
+/** With one client it makes no difference whether clients share a session or a connection. */
+export function servesPoint(
+  { client, hasQueue }: LockSystem,
+  { load, clients }: Pick<LockPoint, 'load' | 'clients'>,
+): boolean {
+  if (load === 'hand-over') return hasQueue
+  return clients > 1 || !client.endsWith('-shared')
+}
 
 /** "64 clients on 64 locks, three nodes, durable". */
 export function lockPointName({ part, load, clients }: LockPoint): string {

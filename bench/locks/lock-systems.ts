@@ -4,7 +4,6 @@ import { EtcdCluster, findEtcd } from '../harness/etcd-cluster.ts'
 import type { LoadCluster } from '../harness/load-cluster.ts'
 import { OwnCluster } from '../harness/own-cluster.ts'
 import { BareCluster } from '../raft/bare-cluster.ts'
-import type { LockPoint } from './lock-points.ts'
 import { findRedis, RedisServer } from './redis-server.ts'
 import { findZooKeeper, ZooKeeperCluster } from './zookeeper-cluster.ts'
 
@@ -76,15 +75,6 @@ export const lockSystems: readonly LockSystem[] = [
   system('memory', 'redis', 'redis', 'redis-connections', false),
   system('memory', 'redis pipelined', 'redis', 'redis-pipelined', false),
 ]
-
-/** With one client it makes no difference whether clients share a session or a connection. */
-export function servesPoint(
-  { client, hasQueue }: LockSystem,
-  { load, clients }: Pick<LockPoint, 'load' | 'clients'>,
-): boolean {
-  if (load === 'hand-over') return hasQueue
-  return clients > 1 || !client.endsWith('-shared')
-}
 
 /** The version of what has to be installed for it, '' for nothing, or why it cannot be run. */
 export function findLockCluster(

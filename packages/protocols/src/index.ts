@@ -28,18 +28,15 @@ export {
 } from './host/consensus-host.ts'
 export { FoundingRefused } from './host/founding-error.ts'
 export type { OpenMember } from './host/hosted-member.ts'
-export {
-  kvClient,
-  type KvClient,
-  type KvClientOperation,
-  type KvClientTransaction,
-  type KvExpected,
-  type KvPutOptions,
-  type KvRangeOptions,
-  type KvReadOptions,
-  type KvValue,
-} from './kv/kv-client.ts'
+export { kvClient, type KvClient, type KvRangeOptions, type KvReadOptions } from './kv/kv-client.ts'
 export { kvClientDefaults, type KvCallOptions, type KvClientOptions } from './kv/kv-client-options.ts'
+export type {
+  KvClientOperation,
+  KvClientTransaction,
+  KvExpected,
+  KvPutOptions,
+  KvValue,
+} from './kv/kv-client-transaction.ts'
 export type {
   KvCommand,
   KvCompare,

@@ -10,7 +10,7 @@ const { openFounding } = await sourceModule<
   typeof import('../../../packages/protocols/src/host/founding.ts')
 >('protocols', 'host/founding')
 
-type FoundingOutcome = import('../../../packages/protocols/src/host/founding.ts').FoundingOutcome
+type FoundingOutcome = import('../../../packages/protocols/src/host/founding-core.ts').FoundingOutcome
 
 interface Found {
   readonly outcomes: FoundingOutcome[]

@@ -13,7 +13,28 @@
  * need it from a living store that had it after those words; the first to adopt it so has nobody to get it from. A word
  * about the first founding that is still on its way names an old ticket.
  */
-import type { FoundingOutcome, KnownGroup } from './founding.ts'
+
+/** What a member knows of its group. */
+export interface KnownGroup {
+  /** Ids of all who take part in any role, in the configuration in force. */
+  readonly members: readonly string[]
+  /** Name of the leader's node. */
+  readonly leader: string | undefined
+}
+
+export type FoundingOutcome =
+  /** This store is among the founders: it takes part with an empty log, and `members` are the voters at index 0, term 0. */
+  | { readonly kind: 'founded'; readonly members: readonly string[] }
+  /**
+   * The group is there, and this store was not among its founders: its node has lost its disk, or is new. Its log is empty,
+   * with `members` as the voters at index 0, term 0, which it does not belong to; the leader is to be asked to add it.
+   */
+  | {
+      readonly kind: 'joining'
+      readonly members: readonly string[]
+      /** As somebody who takes part told it, in this life; `undefined` after a restart. */
+      readonly known: KnownGroup | undefined
+    }
 
 /** What a store remembers of a founding; written before anything rests on it, and never changed. */
 export interface FoundingRecord {

@@ -17,7 +17,9 @@ import {
   FoundingCore,
   type FoundingEffect,
   type FoundingInput,
+  type FoundingOutcome,
   type FoundingRecord,
+  type KnownGroup,
 } from './founding-core.ts'
 import { FoundingRefused } from './founding-error.ts'
 import type { MemberPort } from './hosted-member.ts'
@@ -38,28 +40,6 @@ export interface FoundingOptions {
   /** How often those who have not answered are asked again. @default 200 */
   readonly askEveryMs?: number | undefined
 }
-
-/** What a member knows of its group. */
-export interface KnownGroup {
-  /** Ids of all who take part in any role, in the configuration in force. */
-  readonly members: readonly string[]
-  /** Name of the leader's node. */
-  readonly leader: string | undefined
-}
-
-export type FoundingOutcome =
-  /** This store is among the founders: it takes part with an empty log, and `members` are the voters at index 0, term 0. */
-  | { readonly kind: 'founded'; readonly members: readonly string[] }
-  /**
-   * The group is there, and this store was not among its founders: its node has lost its disk, or is new. Its log is empty,
-   * with `members` as the voters at index 0, term 0, which it does not belong to; the leader is to be asked to add it.
-   */
-  | {
-      readonly kind: 'joining'
-      readonly members: readonly string[]
-      /** As somebody who takes part told it, in this life; `undefined` after a restart. */
-      readonly known: KnownGroup | undefined
-    }
 
 /** The founding of one group on one node. */
 export interface Founding {

@@ -1,12 +1,33 @@
 /** Requests as people write them, made into what the store takes: texts become their UTF-8 bytes. */
-import type {
-  KvClientOperation,
-  KvClientTransaction,
-  KvExpected,
-  KvPutOptions,
-  KvValue,
-} from './kv-client.ts'
+import type { KvCallOptions } from './kv-client-options.ts'
 import type { KvCompare, KvOperation, KvPut, KvTransaction } from './kv-command.ts'
+import type { KvLease } from './kv-lease.ts'
+
+/** A string stands for its UTF-8 bytes. */
+export type KvValue = string | Uint8Array
+
+export interface KvPutOptions extends KvCallOptions {
+  /** The key goes when the lease does. @default none */
+  readonly lease?: number | KvLease | undefined
+  /** Answer with what was there before. @default false */
+  readonly previous?: boolean | undefined
+}
+
+/** A transaction as people write it: values may be strings. */
+export type KvClientOperation =
+  | (Omit<KvPut, 'value'> & { readonly value: KvValue })
+  | Exclude<KvOperation, KvPut | KvTransaction>
+  | (KvClientTransaction & { readonly type: 'transact' })
+
+export interface KvClientTransaction {
+  /** All must hold. @default none: `then` */
+  readonly when?: readonly (Omit<KvCompare, 'operand'> & { readonly operand: number | KvValue })[] | undefined
+  readonly then?: readonly KvClientOperation[] | undefined
+  readonly otherwise?: readonly KvClientOperation[] | undefined
+}
+
+/** What a key must be for `compareAndSet`: absent, of this revision, or of this value. */
+export type KvExpected = undefined | { readonly modRevision: number } | { readonly value: KvValue }
 
 /** @throws {TypeError} it is neither */
 function bytesFrom(value: KvValue): Uint8Array {

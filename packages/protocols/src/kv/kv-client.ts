@@ -26,19 +26,25 @@ import {
   type KvCallOptions,
   type KvClientOptions,
 } from './kv-client-options.ts'
-import { checkKey, comparisonOf, putOf, transactionOf } from './kv-client-transaction.ts'
+import {
+  checkKey,
+  comparisonOf,
+  putOf,
+  transactionOf,
+  type KvClientTransaction,
+  type KvExpected,
+  type KvPutOptions,
+  type KvValue,
+} from './kv-client-transaction.ts'
 import { batchTag, readKvResult, writeKvCommand, writeKvGet } from './kv-codec.ts'
 import type {
   KvCommand,
-  KvCompare,
   KvEntry,
   KvGet,
   KvGetResult,
-  KvOperation,
   KvOperationResult,
   KvPut,
   KvResult,
-  KvTransaction,
 } from './kv-command.ts'
 import { KvError } from './kv-error.ts'
 import { rangeOf, type KvKeys } from './kv-key.ts'
@@ -46,9 +52,6 @@ import { KeptKvLease, type KvLease } from './kv-lease.ts'
 import { isForBatch, kvLimits, sizeProblem } from './kv-limit.ts'
 import type { KvNode } from './kv-service.ts'
 import { KvWatches, type KvWatch, type KvWatchOptions } from './kv-watch-client.ts'
-
-/** A string stands for its UTF-8 bytes. */
-export type KvValue = string | Uint8Array
 
 export interface KvReadOptions extends KvCallOptions {
   /** `local`: from any server, as far as it has come: fast, and perhaps old. @default 'linearizable' */
@@ -58,29 +61,6 @@ export interface KvReadOptions extends KvCallOptions {
 }
 
 export type KvRangeOptions = KvReadOptions & Omit<KvGet, 'type' | 'from' | 'to'>
-
-export interface KvPutOptions extends KvCallOptions {
-  /** The key goes when the lease does. @default none */
-  readonly lease?: number | KvLease | undefined
-  /** Answer with what was there before. @default false */
-  readonly previous?: boolean | undefined
-}
-
-/** A transaction as people write it: values may be strings. */
-export type KvClientOperation =
-  | (Omit<KvPut, 'value'> & { readonly value: KvValue })
-  | Exclude<KvOperation, KvPut | KvTransaction>
-  | (KvClientTransaction & { readonly type: 'transact' })
-
-export interface KvClientTransaction {
-  /** All must hold. @default none: `then` */
-  readonly when?: readonly (Omit<KvCompare, 'operand'> & { readonly operand: number | KvValue })[] | undefined
-  readonly then?: readonly KvClientOperation[] | undefined
-  readonly otherwise?: readonly KvClientOperation[] | undefined
-}
-
-/** What a key must be for `compareAndSet`: absent, of this revision, or of this value. */
-export type KvExpected = undefined | { readonly modRevision: number } | { readonly value: KvValue }
 
 export interface KvClient extends AsyncDisposable {
   /** The entry of a key, or `undefined`. */

@@ -1,5 +1,6 @@
 /** Keys of the replicated store that refuse the past: one transaction compares the token that is kept beside them. */
-import type { KvClient, KvClientOperation, KvPutOptions, KvValue } from '../kv/kv-client.ts'
+import type { KvClientOperation, KvPutOptions, KvValue } from '../kv/kv-client-transaction.ts'
+import type { KvClient } from '../kv/kv-client.ts'
 import type { KvCallOptions } from '../kv/kv-client-options.ts'
 import type { KvOperationResult } from '../kv/kv-command.ts'
 import type { KvKeys } from '../kv/kv-key.ts'

@@ -1,7 +1,24 @@
-/** A violation of linearizability in words. */
+/** A violation of linearizability, and the same in words. */
 import type { Op } from './history.ts'
-import type { LinearizabilityViolation } from './linearizability.ts'
 import { describeOperation, describeState, type Model, type ModelState } from './model.ts'
+
+/** Why a history is illegal. All indices are positions in the list of operations that was checked. */
+export interface LinearizabilityViolation<S extends ModelState> {
+  /** The operation that cannot be placed: the first whose return no placement got past. */
+  readonly operation: number
+  /** The states there can have been when it had to take effect; not more than 6. */
+  readonly states: readonly S[]
+  /** True when there were more states than that. */
+  readonly statesCut: boolean
+  /** The operations that cannot be reconciled, whatever the others did; `operation` among them. In the order of calls. */
+  readonly core: readonly number[]
+  /** True when none of `core` can be spared. */
+  readonly minimal: boolean
+  /** The placement that got farthest, which ends before `operation`. */
+  readonly prefix: readonly number[]
+  /** Every operation of the same part (the same key). */
+  readonly part: readonly number[]
+}
 
 /** How many operations of the explanation are written out. */
 const linesMax = 24

@@ -9,6 +9,7 @@ export {
 } from './bank.ts'
 export { counterModel, type CounterInput, type CounterOutput } from './counter-model.ts'
 export { cyclePicture, type CyclePictureOptions } from './cycle-picture.ts'
+export type { LinearizabilityViolation } from './explanation.ts'
 export { HistoryRecorder, type Op, type OpenOp } from './history.ts'
 export {
   forbiddenFrom,
@@ -19,20 +20,13 @@ export {
   type IsolationAnomalyType,
   type IsolationLevel,
 } from './isolation-level.ts'
-export {
-  kvModel,
-  type KvInput,
-  type KvModelOptions,
-  type KvOutput,
-  type KvState,
-  type KvValue,
-} from './kv-model.ts'
+export { kvModel, type KvModelOptions } from './kv-model.ts'
+export type { KvInput, KvOutput, KvState, KvValue } from './kv-state.ts'
 export {
   checkLinearizable,
   linearizabilityDefaults,
   type LinearizabilityOptions,
   type LinearizabilityVerdict,
-  type LinearizabilityViolation,
 } from './linearizability.ts'
 export {
   checkListAppend,
@@ -49,7 +43,8 @@ export {
   type LockState,
 } from './lock-model.ts'
 export { partitionBy, type Foresight, type Model, type ModelState, type Value } from './model.ts'
-export { queueModel, type QueueInput, type QueueOutput, type QueueState } from './queue-model.ts'
+export { queueModel } from './queue-model.ts'
+export type { QueueInput, QueueOutput, QueueState } from './queue-state.ts'
 export {
   casRegisterModel,
   registerModel,

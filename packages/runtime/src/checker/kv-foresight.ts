@@ -7,7 +7,7 @@
  * goes on where that ends; any other leads nowhere.
  */
 import type { Op } from './history.ts'
-import type { KvInput, KvOutput, KvState, KvValue } from './kv-model.ts'
+import type { KvInput, KvOutput, KvState, KvValue } from './kv-state.ts'
 import type { Foresight, Value } from './model.ts'
 
 /**

@@ -3,7 +3,7 @@
  * call and its return (Herlihy and Wing 1990)? The question for registers, key-value stores, locks, queues.
  */
 import { earliestViolation } from './earliest-violation.ts'
-import { violationText } from './explanation.ts'
+import { violationText, type LinearizabilityViolation } from './explanation.ts'
 import type { Op } from './history.ts'
 import { searchLinearization, type SearchLimits, type SearchResult } from './linearization-search.ts'
 import { describeOperation, type Model, type ModelState } from './model.ts'
@@ -38,23 +38,6 @@ export interface LinearizabilityVerdict<S extends ModelState> {
   readonly steps: number
   /** When `illegal`. */
   readonly violation?: LinearizabilityViolation<S> | undefined
-}
-
-export interface LinearizabilityViolation<S extends ModelState> {
-  /** The operation that cannot be placed: the first whose return no placement got past. */
-  readonly operation: number
-  /** The states there can have been when it had to take effect; not more than 6. */
-  readonly states: readonly S[]
-  /** True when there were more states than that. */
-  readonly statesCut: boolean
-  /** The operations that cannot be reconciled, whatever the others did; `operation` among them. In the order of calls. */
-  readonly core: readonly number[]
-  /** True when none of `core` can be spared. */
-  readonly minimal: boolean
-  /** The placement that got farthest, which ends before `operation`. */
-  readonly prefix: readonly number[]
-  /** Every operation of the same part (the same key). */
-  readonly part: readonly number[]
 }
 
 export const linearizabilityDefaults = Object.freeze({

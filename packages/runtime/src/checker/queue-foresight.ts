@@ -8,7 +8,7 @@
  */
 import type { Op } from './history.ts'
 import type { Foresight, Value } from './model.ts'
-import type { QueueInput, QueueOutput, QueueState } from './queue-model.ts'
+import type { QueueInput, QueueOutput, QueueState } from './queue-state.ts'
 
 /** How many values before the last are looked at in a state: orders that were guessed wrong are wrong among neighbours. */
 const neighbours = 32

@@ -11,7 +11,7 @@
  */
 import { checkBytes, encodeChecked, readChecked, writeChecked } from './checked-value.ts'
 import { diskError } from './disk-error.ts'
-import { LevelPages } from './level-pages.ts'
+import { LevelPages, type LevelWalks } from './level-pages.ts'
 import type { KeyGap } from './level-table-file.ts'
 import { checkChanges } from './store-argument.ts'
 import { StoreError } from './store-error.ts'
@@ -21,12 +21,10 @@ import type { PageBounds, RecordPages, StoreEngine } from './store-view.ts'
 import type { StoreChange } from './store.ts'
 
 /** What is used of LevelDB. Batches copy what they are given. */
-export interface LevelDatabase {
+export interface LevelDatabase extends LevelWalks {
   readonly get: (key: Uint8Array) => Promise<Uint8Array | undefined>
   readonly put: (key: Uint8Array, value: Uint8Array, options: { readonly sync: true }) => Promise<void>
   readonly openBatch: () => LevelBatch
-  /** From one moment on; ends when it is closed. */
-  readonly iterate: (range: LevelRange) => LevelIterator
   readonly close: () => Promise<void>
 }
 
@@ -34,19 +32,6 @@ export interface LevelBatch {
   put(key: Uint8Array, value: Uint8Array): unknown
   del(key: Uint8Array): unknown
   write(options: { sync: true }): Promise<void>
-  close(): Promise<void>
-}
-
-export interface LevelRange {
-  readonly gte: Uint8Array
-  readonly lt: Uint8Array
-  readonly reverse: boolean
-  readonly highWaterMarkBytes: number
-}
-
-export interface LevelIterator {
-  /** At most `size` entries; none at the end. */
-  nextv(size: number): Promise<[Uint8Array, Uint8Array][]>
   close(): Promise<void>
 }
 
@@ -146,7 +131,7 @@ export class LevelEngine implements StoreEngine {
   }
 
   pages(bounds: PageBounds): RecordPages {
-    return new LevelPages(this, bounds)
+    return new LevelPages(this, this.db, bounds)
   }
 
   /** No write succeeds any more until the store is opened again: whoever believes otherwise loses data. */

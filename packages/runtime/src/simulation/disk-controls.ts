@@ -5,7 +5,7 @@
 import { memoryStoreBytesMax } from '../platform/memory-store.ts'
 import type { ChoiceStream } from './choice-source.ts'
 import type { DiskDirectory } from './disk-directory.ts'
-import type { Simulation } from './simulation.ts'
+import type { SimulatedSurroundings } from './simulated-life.ts'
 
 /** How long a read and a write that is made durable take at least, in milliseconds: a fast local disk. */
 const leastMs = { read: 0.02, write: 0.1 } as const
@@ -17,7 +17,7 @@ export type DiskOperation = keyof typeof leastMs
 export class DiskControls {
   /** The machine's name. */
   readonly machine: string
-  readonly #simulation: Simulation
+  readonly #simulation: SimulatedSurroundings
   readonly #directories: ReadonlyMap<string, DiskDirectory>
   readonly #jitter: Readonly<Record<DiskOperation, ChoiceStream>>
   readonly #slow: ChoiceStream
@@ -30,7 +30,11 @@ export class DiskControls {
   #isLying = false
   readonly #failures: Record<DiskOperation, number> = { read: 0, write: 0 }
 
-  constructor(simulation: Simulation, machine: string, directories: ReadonlyMap<string, DiskDirectory>) {
+  constructor(
+    simulation: SimulatedSurroundings,
+    machine: string,
+    directories: ReadonlyMap<string, DiskDirectory>,
+  ) {
     this.#simulation = simulation
     this.machine = machine
     this.#directories = directories

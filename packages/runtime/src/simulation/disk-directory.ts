@@ -5,7 +5,6 @@
 import { crc32c } from '../platform/crc32c.ts'
 import { lowerBound } from '../platform/store-argument.ts'
 import type { StoreEntry } from '../platform/store.ts'
-import type { SimulatedProcess } from './simulated-process.ts'
 
 /** An entry at rest. */
 export interface DiskEntry extends StoreEntry {
@@ -31,7 +30,7 @@ export const diskHistoryMax = 256
 export class DiskDirectory {
   readonly name: string
   /** The process that has it open. */
-  holder: SimulatedProcess | undefined
+  holder: { readonly name: string } | undefined
   /** Bytes that keys (two per UTF-16 code unit) and values take. */
   bytes = 0
   #version: DiskVersion = { entries: [], readers: 0 }

@@ -3,8 +3,7 @@
  * Every probability is itself drawn per seed (swarm testing: Groce et al., ISSTA 2012), or every run would be equally
  * mild. Each kind of fault draws from a stream of its own, so that a shrunk run keeps the few that matter.
  */
-import type { ChoiceStream } from './choice-source.ts'
-import type { Simulation } from './simulation.ts'
+import type { ChoiceSource, ChoiceStream } from './choice-source.ts'
 
 /** What one fault did. */
 export interface Injected {
@@ -43,13 +42,21 @@ export interface FaultOptions {
 
 export const faultDefaults = Object.freeze({ tickMs: 100, chances: Object.freeze([0, 0.002, 0.01, 0.05]) })
 
+/** What the driver needs of the simulation. */
+export interface FaultySimulation {
+  readonly nowMs: number
+  readonly choices: ChoiceSource
+  readonly at: (atMs: number, life: undefined, label: string, run: () => void) => unknown
+  readonly fault: (kind: string, what: string, lane?: string) => void
+}
+
 interface ActiveFault {
   undo: (() => void) | undefined
 }
 
 /** Injects faults of the kinds it was given until it is healed. */
 export class FaultDriver {
-  readonly #simulation: Simulation
+  readonly #simulation: FaultySimulation
   readonly #kinds: readonly FaultKind[]
   readonly #tickMs: number
   readonly #chances: readonly number[]
@@ -58,7 +65,7 @@ export class FaultDriver {
   #isRunning = false
 
   /** @throws {RangeError} for a kind that the world does not know, or chances that do not begin with 0 */
-  constructor(simulation: Simulation, kinds: readonly FaultKind[], options: FaultOptions = {}) {
+  constructor(simulation: FaultySimulation, kinds: readonly FaultKind[], options: FaultOptions = {}) {
     this.#simulation = simulation
     const names = new Set(kinds.map(({ name }) => name))
     for (const name of [...(options.only ?? []), ...(options.except ?? [])]) {

@@ -1,17 +1,30 @@
 /** Looks, now and then, for handlers that wait for something from outside of the simulation: nothing will settle them. */
-import type { SimulatedProcess } from './simulated-process.ts'
+
+/** A handler that nothing inside of the simulation can settle. */
+export interface LostHandler {
+  readonly path: string
+  readonly message: string
+  /** Tells one wait from the next of the same actor. */
+  readonly envelope: unknown
+}
+
+/** What the audit looks at. */
+export interface AuditedProcess {
+  readonly name: string
+  readonly lostHandlers: () => readonly LostHandler[]
+}
 
 /** Virtual time between two looks. */
 const auditMs = 1_000
 
 export class LostHandlerAudit {
-  readonly #processes: readonly SimulatedProcess[]
+  readonly #processes: readonly AuditedProcess[]
   #dueMs = auditMs
   /** Who was seen to wait for nothing, and with which message. */
   #suspects: ReadonlyMap<string, unknown> = new Map()
 
   /** @param processes all of the run; more may come */
-  constructor(processes: readonly SimulatedProcess[]) {
+  constructor(processes: readonly AuditedProcess[]) {
     this.#processes = processes
   }
 

@@ -10,8 +10,7 @@ import type { Store } from '../platform/store.ts'
 import { DiskControls } from './disk-controls.ts'
 import { DiskDirectory } from './disk-directory.ts'
 import type { FaultKind } from './fault-plan.ts'
-import type { SimulatedProcess } from './simulated-process.ts'
-import type { Simulation } from './simulation.ts'
+import type { SimulatedLife, SimulatedSurroundings } from './simulated-life.ts'
 import { storeFaults, type MayHarmStore } from './store-fault.ts'
 import { never, StoreSession } from './store-session.ts'
 import { StoreView } from './store-view.ts'
@@ -21,7 +20,7 @@ export class SimulatedDisk {
   readonly controls: DiskControls
   readonly #directories = new Map<string, DiskDirectory>()
 
-  constructor(simulation: Simulation, machine: string) {
+  constructor(simulation: SimulatedSurroundings, machine: string) {
     this.controls = new DiskControls(simulation, machine, this.#directories)
   }
 
@@ -32,7 +31,7 @@ export class SimulatedDisk {
    *
    * @param life the process that opens it
    */
-  open(directory: string, life: SimulatedProcess): Promise<Store> {
+  open(directory: string, life: SimulatedLife): Promise<Store> {
     if (!life.isAlive) return never()
     let found = this.#directories.get(directory)
     if (found === undefined) {
@@ -53,7 +52,7 @@ export class SimulatedDisk {
     const view = new StoreView(new StoreSession(life, found, this.controls))
     const end = life.beginOperation()
     return new Promise((resolve) => {
-      life.simulation.at(this.controls.doneAtMs(life.departsAtMs, 'read'), life, 'store-open', () => {
+      life.at(this.controls.doneAtMs(life.departsAtMs, 'read'), 'store-open', () => {
         end()
         resolve(view)
       })

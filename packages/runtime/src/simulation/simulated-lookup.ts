@@ -4,7 +4,9 @@
  */
 import type { Dns } from '../platform/dns.ts'
 import { fileUnreadable, type Files } from '../platform/files.ts'
-import type { SimulatedProcess } from './simulated-process.ts'
+import type { VirtualFiles } from '../platform/virtual-files.ts'
+import type { DiskControls } from './disk-controls.ts'
+import type { SimulatedLife } from './simulated-life.ts'
 import { never } from './store-session.ts'
 
 /** How long a question to the name server takes at least, and at most more, in milliseconds. */
@@ -13,22 +15,21 @@ const dnsJitterMs = 100
 /** How long a change of a file takes to be heard of, at most, in milliseconds: what a real watch gathers. */
 const watchMs = 50
 
-/** The files of the machine of `life`, as slow, as stalled and as failing as its disk is. */
-export function simulatedFiles(life: SimulatedProcess): Files {
+/** `files`, those of the machine of `life`, as slow, as stalled and as failing as its disk, `controls`, is. */
+export function simulatedFiles(life: SimulatedLife, files: VirtualFiles, controls: DiskControls): Files {
   const { machine, simulation } = life
-  const { controls } = machine.disk
   return {
     readText: (path, maxBytes) =>
       whenDone(life, 'file-read', controls.doneAtMs(life.departsAtMs, 'read'), () => {
-        if (!controls.takeFailure('read')) return machine.files.read(path, maxBytes)
+        if (!controls.takeFailure('read')) return files.read(path, maxBytes)
         simulation.state(machine.name, `read error at "${path}"`)
         throw fileUnreadable(path, 'the machine says EIO')
       }),
     watch: (path, onChange) => {
       let isOver = false
-      const watching = machine.files.watch(path, () => {
+      const watching = files.watch(path, () => {
         const afterMs = (simulation.choices.choose(256, `file-watch/${machine.name}`) / 255) * watchMs
-        simulation.at(simulation.nowMs + afterMs, life, 'file-changed', () => {
+        life.at(simulation.nowMs + afterMs, 'file-changed', () => {
           if (!isOver) onChange()
         })
       })
@@ -43,7 +44,7 @@ export function simulatedFiles(life: SimulatedProcess): Files {
 }
 
 /** The names of the simulation, after the time that asking takes. */
-export function simulatedDns(life: SimulatedProcess): Dns {
+export function simulatedDns(life: SimulatedLife): Dns {
   const { machine, simulation } = life
   const doneAtMs = (): number => {
     // Cubed: mostly short, with a long tail.
@@ -57,11 +58,11 @@ export function simulatedDns(life: SimulatedProcess): Dns {
 }
 
 /** What `look` sees at that time. Never settles in a process that is dead by then. */
-function whenDone<T>(life: SimulatedProcess, label: string, atMs: number, look: () => T): Promise<T> {
+function whenDone<T>(life: SimulatedLife, label: string, atMs: number, look: () => T): Promise<T> {
   if (!life.isAlive) return never()
   const end = life.beginOperation()
   return new Promise((resolve, reject) => {
-    life.simulation.at(atMs, life, label, () => {
+    life.at(atMs, label, () => {
       end()
       try {
         resolve(look())

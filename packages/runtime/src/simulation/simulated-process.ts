@@ -14,10 +14,12 @@ import type { Ready, RunQueue } from '../platform/run-queue.ts'
 import { VirtualHost } from '../platform/virtual-host.ts'
 import type { Guarded } from './ambient-guard.ts'
 import type { ScheduledEvent } from './event-heap.ts'
+import type { LostHandler } from './lost-handler-audit.ts'
 import { SimulatedClock } from './simulated-clock.ts'
+import type { SimulatedLife } from './simulated-life.ts'
 import { simulatedDns, simulatedFiles } from './simulated-lookup.ts'
 import type { SimulatedMachine } from './simulated-machine.ts'
-import type { Simulation } from './simulation.ts'
+import type { Scheduled, Simulation } from './simulation.ts'
 
 /** Log lines kept per process; older ones are forgotten. */
 const logLinesMax = 500
@@ -59,14 +61,6 @@ export class ReadyActor implements Ready, Guarded {
   }
 }
 
-/** A handler that nothing inside of the simulation can settle. */
-export interface LostHandler {
-  readonly path: string
-  readonly message: string
-  /** Tells one wait from the next of the same actor. */
-  readonly envelope: unknown
-}
-
 class SimulatedRunQueue implements RunQueue {
   /** So that the simulator decides after each message who is next. */
   readonly turnMessagesMax = 1
@@ -100,7 +94,7 @@ class SimulatedRunQueue implements RunQueue {
   }
 }
 
-export class SimulatedProcess {
+export class SimulatedProcess implements SimulatedLife {
   readonly machine: SimulatedMachine
   readonly simulation: Simulation
   /** The machine's name, with a number from its second life on: `b`, `b#2`. */
@@ -342,6 +336,11 @@ export class SimulatedProcess {
     if (this.#aheadUntilMs > this.simulation.nowMs) this.#block(this.#aheadUntilMs)
   }
 
+  /** @internal Runs `run` on its behalf: see `Simulation.at`. */
+  at(atMs: number, label: string, run: () => void): Scheduled {
+    return this.simulation.at(atMs, this, label, run)
+  }
+
   defer(event: ScheduledEvent): void {
     this.#deferred.push(event)
   }
@@ -374,7 +373,7 @@ export class SimulatedProcess {
   sleep(ms: number): Promise<void> {
     const end = this.beginOperation()
     return new Promise((resolve) => {
-      this.simulation.at(this.departsAtMs + Math.max(0, ms), this, 'service', () => {
+      this.at(this.departsAtMs + Math.max(0, ms), 'service', () => {
         end()
         resolve()
       })
@@ -451,7 +450,7 @@ export class SimulatedProcess {
     const random = this.simulation.choices.random.fork(`process/${this.name}`)
     const secrets = random.fork('secure-bytes')
     return {
-      clock: new SimulatedClock(this),
+      clock: new SimulatedClock(this, this.machine.clock),
       random,
       secureBytes: (count) => Uint8Array.from({ length: count }, () => secrets.int(0, 255)),
       scheduler: {
@@ -461,13 +460,13 @@ export class SimulatedProcess {
           this.#afterTurn.push(task)
           // Asked for between two steps, by the scenario: nothing of this process would come by to run it.
           if (!this.#inStep && this.#afterTurn.length === 1) {
-            this.simulation.at(this.simulation.nowMs, this, 'after-turn', () => undefined)
+            this.at(this.simulation.nowMs, 'after-turn', () => undefined)
           }
         },
-        afterLoop: (task) => this.simulation.at(this.simulation.nowMs, this, 'after-loop', task),
+        afterLoop: (task) => this.at(this.simulation.nowMs, 'after-loop', task),
       },
       openStore: (directory) => this.machine.disk.open(directory, this),
-      files: simulatedFiles(this),
+      files: simulatedFiles(this, this.machine.files, this.machine.disk.controls),
       dns: simulatedDns(this),
       log: keepingLogger((level, fields, message) => this.#keepLine({ level, fields, message }), 'info'),
       host: this.#host,

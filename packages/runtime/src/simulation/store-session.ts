@@ -9,7 +9,7 @@ import { crc32c } from '../platform/crc32c.ts'
 import { StoreError } from '../platform/store-error.ts'
 import type { DiskControls } from './disk-controls.ts'
 import type { BatchChanges, DiskDirectory, DiskEntry } from './disk-directory.ts'
-import type { SimulatedProcess } from './simulated-process.ts'
+import type { SimulatedLife } from './simulated-life.ts'
 
 interface PendingBatch {
   readonly changes: BatchChanges
@@ -19,7 +19,7 @@ interface PendingBatch {
 }
 
 export class StoreSession {
-  readonly life: SimulatedProcess
+  readonly life: SimulatedLife
   readonly directory: DiskDirectory
   /** Resolves with what closed it for writing. */
   readonly failed: Promise<StoreError>
@@ -33,7 +33,7 @@ export class StoreSession {
   readonly #closing: (() => void)[] = []
 
   /** Takes the directory, which nobody holds. */
-  constructor(life: SimulatedProcess, directory: DiskDirectory, controls: DiskControls) {
+  constructor(life: SimulatedLife, directory: DiskDirectory, controls: DiskControls) {
     this.life = life
     this.directory = directory
     this.#controls = controls
@@ -52,7 +52,7 @@ export class StoreSession {
     const { simulation } = this.life
     const end = this.life.beginOperation()
     return new Promise((resolve, reject) => {
-      simulation.at(this.#controls.doneAtMs(this.life.departsAtMs, 'read'), this.life, 'store-read', () => {
+      this.life.at(this.#controls.doneAtMs(this.life.departsAtMs, 'read'), 'store-read', () => {
         end()
         if (this.#controls.takeFailure('read')) {
           simulation.state(this.life.machine.name, `read error at ${what}`)
@@ -125,7 +125,7 @@ export class StoreSession {
   #sync(startMs: number): void {
     this.#syncing = this.#pending.length
     const doneAtMs = this.#controls.doneAtMs(startMs, 'write')
-    this.life.simulation.at(doneAtMs, this.life, 'store-sync', () => this.#synced())
+    this.life.at(doneAtMs, 'store-sync', () => this.#synced())
   }
 
   #synced(): void {

@@ -5,10 +5,21 @@
 import type { Cell } from '../actor/cell.ts'
 import { EnvelopeKind, type Envelope } from '../actor/envelope.ts'
 import type { TraceEvent } from './run-result.ts'
-import type { ReadyActor, SimulatedProcess } from './simulated-process.ts'
 
 /** What is a column of the picture: a machine, or, where there is only one, an actor. */
 export type Lanes = 'machines' | 'actors'
+
+/** A process whose mailboxes are looked at. */
+export interface TracedProcess {
+  readonly machine: { readonly name: string }
+  readonly cells: () => Iterable<Cell>
+}
+
+/** An actor that takes a turn. */
+export interface TracedActor {
+  readonly cell: Cell
+  readonly process: TracedProcess
+}
 
 export interface TraceSink {
   readonly step: number
@@ -32,7 +43,7 @@ export class TraceRecorder {
   }
 
   /** The actor is about to take the message at the head of its mailbox. */
-  beforeTurn(actor: ReadyActor): void {
+  beforeTurn(actor: TracedActor): void {
     const { cell } = actor
     // Which of them it takes is only known afterwards.
     this.#beside = cell.isAwaiting ? [...cell.waiting()] : []
@@ -40,7 +51,7 @@ export class TraceRecorder {
     if (envelope !== undefined && !cell.isAwaiting) this.#noteHandled(actor, envelope)
   }
 
-  #noteHandled(actor: ReadyActor, envelope: Envelope): void {
+  #noteHandled(actor: TracedActor, envelope: Envelope): void {
     const { cell } = actor
     const messageId = this.#ids.get(envelope)
     this.#ids.delete(envelope)
@@ -57,7 +68,7 @@ export class TraceRecorder {
    * Notes what has come into the mailboxes of `process`, sent by `by`, or from outside. Returns the types of the new
    * messages: what a frame that has just arrived carried.
    */
-  afterStep(life: SimulatedProcess, by: ReadyActor | undefined): readonly string[] {
+  afterStep(life: TracedProcess, by: TracedActor | undefined): readonly string[] {
     const types: string[] = []
     if (by !== undefined) this.#noteBeside(by)
     for (const cell of life.cells()) {
@@ -89,7 +100,7 @@ export class TraceRecorder {
   }
 
   /** Concurrent messages that were taken while a handler is awaited. */
-  #noteBeside(actor: ReadyActor): void {
+  #noteBeside(actor: TracedActor): void {
     const before = this.#beside
     this.#beside = []
     if (before.length === 0) return
@@ -101,7 +112,7 @@ export class TraceRecorder {
   }
 
   /** A handler that awaited has come to its end: the story would be hard to follow without it. */
-  #noteAwaited(life: SimulatedProcess, cell: Cell): void {
+  #noteAwaited(life: TracedProcess, cell: Cell): void {
     const known = this.#awaited.get(cell)
     const { current } = cell
     if (known !== undefined && (!cell.isAwaiting || current !== known.envelope)) {
@@ -117,7 +128,7 @@ export class TraceRecorder {
     }
   }
 
-  #place(life: SimulatedProcess, cell: Cell): { step: number; atMs: number; lane: string } {
+  #place(life: TracedProcess, cell: Cell): { step: number; atMs: number; lane: string } {
     const { step, nowMs: atMs } = this.#sink
     return { step, atMs, lane: this.#lanes === 'actors' ? cell.path : life.machine.name }
   }

@@ -6,7 +6,8 @@ export {
   type VirtualPlatformOptions,
 } from '../platform/virtual-platform.ts'
 export { clockContract } from './clock-contract.ts'
-export { behaviourKit, type BehaviourKit, type Effect, type Outcome } from './behaviour-kit.ts'
+export { behaviourKit, type BehaviourKit } from './behaviour-kit.ts'
+export type { Effect, Outcome } from './effect.ts'
 export { ExpectationFailed } from './expectation.ts'
 export { probe, probeDefaults, type ExpectOptions, type Probe } from './probe.ts'
 export { randomContract } from './random-contract.ts'

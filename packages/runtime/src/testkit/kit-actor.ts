@@ -1,4 +1,4 @@
-/** The engine of the behaviour kit: one behaviour, its context, and the list of what left through it. */
+/** The engine of the behaviour kit: hands one behaviour its messages, its answers, its time and its end. */
 import {
   InvalidMessage,
   Linked,
@@ -8,82 +8,30 @@ import {
   UnknownMessage,
 } from '../actor/actor-error.ts'
 import type { ActorError } from '../actor/actor-error.ts'
-import type { AnyDefinition } from '../actor/behaviour.ts'
-import { LaterReplyImpl, stashed, type DeferHook } from '../actor/context.ts'
+import { LaterReplyImpl, stashed } from '../actor/context.ts'
 import type { Message } from '../actor/envelope.ts'
-import { MessageGuard, Refusal } from '../actor/isolation.ts'
-import type { MessageDefs, Protocol } from '../actor/protocol.ts'
+import { Refusal } from '../actor/isolation.ts'
+import type { MessageDefs } from '../actor/protocol.ts'
 import type { AnyActorRef } from '../actor/ref.ts'
 import type { EndReason } from '../actor/watch.ts'
-import { memoryStore } from '../platform/memory-store.ts'
-import { seededRandom } from '../platform/random.ts'
-import type { Random } from '../platform/platform.ts'
-import type { BehaviourKitOptions, Effect, Outcome, SendOptions } from './behaviour-kit.ts'
+import type { Outcome } from './effect.ts'
 import { ExpectationFailed } from './expectation.ts'
-import { KitContext } from './kit-context.ts'
-import { illegal, KitRef } from './kit-ref.ts'
+import { KitContext, type KitTurns } from './kit-context.ts'
+import { illegal } from './kit-ref.ts'
+import { KitState, type KitEnvelope, type OpenAsk } from './kit-state.ts'
 
-/** A message on its way to the behaviour. */
-export interface KitEnvelope {
-  readonly message: Message
-  readonly from: string | undefined
-  readonly isAsk: boolean
-  /** Aborted when nobody waits for the answer any more. */
-  readonly controller: AbortController
+export interface SendOptions {
+  /** Path that `ctx.call().from` says. @default undefined: from outside of any actor */
+  readonly from?: string | undefined
 }
 
-/** An ask, or a request, that the test has not answered. */
-export interface OpenAsk {
-  readonly type: string
-  readonly succeed: (value: unknown) => Outcome | undefined
-  readonly fail: (error: Error) => Outcome | undefined
-}
-
-/** Something that becomes a message when its time has come. */
-export interface KitTimer {
-  /** `undefined`: the receive timeout. */
-  readonly key: string | undefined
-  readonly message: Message
-  readonly intervalMs: number
-  dueMs: number
-  readonly order: number
-}
-
-export class KitActor {
-  readonly definition: AnyDefinition
-  readonly input: unknown
-  readonly options: BehaviourKitOptions
-  readonly self: KitRef
-  readonly guard = new MessageGuard()
-  readonly random: Random
-  readonly store = memoryStore()
-  effects: Effect[] = []
-  readonly openAsks: OpenAsk[] = []
-  readonly children = new Map<string, KitRef>()
-  readonly watches = new Map<AnyActorRef, ((reason: EndReason) => Message) | undefined>()
-  readonly running: KitTimer[] = []
-  readonly stash: KitEnvelope[] = []
-  readonly defers: DeferHook[] = []
-  nowMs = 0
-  incarnation = 0
+export class KitActor extends KitState implements KitTurns {
   handlers: Readonly<Record<string, ((message: Message) => unknown) | undefined>> = {}
-  /** The message whose handler is on the stack. */
-  current: KitEnvelope | undefined
   started: Promise<void> = Promise.resolve()
   #context: KitContext | undefined
   #status: 'starting' | 'running' | 'stopped' = 'starting'
   #pending: Promise<Outcome> | undefined
   readonly #queue: KitEnvelope[] = []
-  #nextUid = 1
-  #nextOrder = 0
-
-  constructor(definition: AnyDefinition, input: unknown, options: BehaviourKitOptions) {
-    this.definition = definition
-    this.input = input
-    this.options = options
-    this.random = seededRandom(options.seed ?? 1)
-    this.self = this.ref(definition.protocol, options.path ?? '/user/kit')
-  }
 
   start(): void {
     const context = new KitContext(this)
@@ -115,31 +63,6 @@ export class KitActor {
       }
     }
     this.handlers = handlers as typeof this.handlers
-  }
-
-  ref(target: Protocol, path: string): KitRef {
-    return new KitRef(path, this.#nextUid++, target, (ref, message) => this.sent(ref, message))
-  }
-
-  /** A tell: an effect, and whether the target would have taken it. */
-  sent(ref: KitRef, message: Message): boolean {
-    const passed = this.guard.pass(ref.protocol.messages, ref.path, message, 'codec')
-    if (passed instanceof Refusal) {
-      this.effects.push({ type: 'tell', to: ref.path, message, problem: passed.message })
-      return false
-    }
-    this.effects.push({ type: 'tell', to: ref.path, message: passed })
-    return true
-  }
-
-  takeEffects(): readonly Effect[] {
-    const taken = this.effects
-    this.effects = []
-    return taken
-  }
-
-  get timers(): readonly string[] {
-    return this.running.flatMap(({ key }) => (key === undefined ? [] : [key]))
   }
 
   // ---- Messages in ---------------------------------------------------------------------------------------------
@@ -197,17 +120,6 @@ export class KitActor {
     this.effects.push({ type: 'handled', message, outcome })
   }
 
-  checkOwn(message: Message): void {
-    const { body, protocol } = this.definition
-    const messages = Object.hasOwn(body.own, message.type) ? body.own : protocol.messages
-    const problem = this.guard.check(messages, this.self.path, message)
-    if (problem !== undefined) throw new TypeError(problem.message)
-  }
-
-  nextOrder(): number {
-    return this.#nextOrder++
-  }
-
   putBack(envelopes: readonly KitEnvelope[]): void {
     this.#queue.unshift(...envelopes)
     if (this.current === undefined) this.#drain()
@@ -260,13 +172,6 @@ export class KitActor {
     if (!envelope.isAsk) return { type: 'done' }
     const reply = this.passReply(envelope.message.type, result)
     return reply instanceof Error ? { type: 'crashed', error: reply } : { type: 'reply', value: reply }
-  }
-
-  /** The reply as it would arrive, or what is wrong with it. */
-  passReply(type: string, value: unknown): unknown {
-    const { messages } = this.definition.protocol
-    const reply = this.guard.passReply(messages, this.self.path, type, value, 'codec')
-    return reply instanceof Refusal ? new InvalidMessage(reply.message, { field: reply.path }) : reply
   }
 
   // ---- Answers, time, ends -------------------------------------------------------------------------------------

@@ -22,12 +22,23 @@ import type { EndReason } from '../actor/watch.ts'
 import type { Logger, LogLevel } from '../platform/log.ts'
 import type { Random } from '../platform/platform.ts'
 import type { Store } from '../platform/store.ts'
-import type { Effect, Outcome } from './behaviour-kit.ts'
-import type { KitActor, KitEnvelope } from './kit-actor.ts'
+import type { Effect, Outcome } from './effect.ts'
 import { illegal, type KitRef } from './kit-ref.ts'
+import type { KitEnvelope, KitState } from './kit-state.ts'
+
+/** What a context needs of the engine: to have messages handled. */
+export interface KitTurns {
+  /** A message of the actor's own making: now, or when the handler in progress is done. */
+  readonly own: (makeMessage: () => Message) => Outcome
+  /** As `own`, with its outcome as an effect: nobody in the test waits for it. */
+  readonly ownUnasked: (makeMessage: () => Message) => void
+  /** They are handled next, in their order. */
+  readonly putBack: (envelopes: readonly KitEnvelope[]) => void
+  readonly setHandlers: (handlers: unknown) => void
+}
 
 export class KitContext implements Record<keyof ActorContext<MessageDefs>, unknown> {
-  readonly #kit: KitActor
+  readonly #kit: KitState & KitTurns
   #live = true
   controller: AbortController | undefined
   readonly incarnation: number
@@ -35,7 +46,7 @@ export class KitContext implements Record<keyof ActorContext<MessageDefs>, unkno
   readonly log: Logger
   readonly timers: Timers<Message>
 
-  constructor(kit: KitActor) {
+  constructor(kit: KitState & KitTurns) {
     this.#kit = kit
     this.incarnation = kit.incarnation
     this.random = kit.random.fork(`${kit.self.path}.${kit.incarnation}`)
