@@ -437,6 +437,33 @@ void test('M11 who was removed has not recovered', (t) => {
   t.end()
 })
 
+void test('M11 who went and came back as another life has not recovered: a bridge keeps its richer half', (t) => {
+  const world = new DowningWorld(FIVE)
+  const table = (d: NodeSpec, e: NodeSpec): NodeSpec[] => [{ name: 'a' }, { name: 'b' }, { name: 'c' }, d, e]
+  const returned = (name: string): NodeSpec => ({ name, incarnation: 2, status: 'joining' })
+  const [oldD, oldE] = [{ name: 'd' }, { name: 'e' }]
+  // a and b reach d and e through c only, and are slow to take back what they said of lives that are over.
+  const claims = { a: ['d', 'e'], b: ['d', 'e'] }
+  const sights: readonly Sight[] = [
+    { table: table(oldD, oldE), claims },
+    { table: table(oldD, returned('e')), claims },
+    { table: table(oldD, returned('e')), claims: { a: ['d'], b: ['d', 'e'] } },
+    { table: table(oldD, returned('e')), claims: { a: ['d'], b: ['d'] } },
+    { table: table(returned('d'), returned('e')), claims: { a: ['d'], b: ['d'] } },
+    { table: table(returned('d'), returned('e')), claims: { b: ['d'] } },
+    { table: table(returned('d'), returned('e')), claims: { a: ['e'], b: ['e'] } },
+  ]
+  for (const [index, sight] of sights.entries()) {
+    for (const name of ['a', 'b', 'c']) world.see(name, sight)
+    world.runUntil(index === 0 ? 2 * STABLE_MS - 1_000 : world.nowMs + 2_000)
+  }
+  t.same(
+    world.goers().filter(({ name }) => ['a', 'b', 'c'].includes(name)),
+    [],
+  )
+  t.end()
+})
+
 void test('M11 one view is decided on once, also while the table still shows who was declared down', (t) => {
   const core = new DowningCore()
   const look: Parameters<typeof core.step>[0] = {
@@ -527,6 +554,22 @@ void test('M11 lease: lost after it was used, while the others may still ask for
     world.goers().map(({ reason }) => reason),
     ['lease-lost'],
   )
+  t.end()
+})
+
+void test('M11 lease: who stood still for so long that it may have been used and given back goes, and does not ask', (t) => {
+  for (const [stallMs, reason] of [
+    [70_000, 'lease-denied'],
+    [10_000, undefined],
+  ] as const) {
+    const world = new DowningWorld(FIVE, { strategy: 'lease' })
+    world.see('e', { suspected: ['a', 'b', 'c', 'd'] })
+    world.runUntil(900)
+    world.tick('e', stallMs)
+    world.see('e', { unreachable: ['a', 'b', 'c', 'd'] })
+    world.runUntil(stallMs + LONG_MS)
+    t.equal(world.goers()[0]?.reason, reason, `after ${stallMs} ms`)
+  }
   t.end()
 })
 

@@ -33,6 +33,7 @@ function tapped(cluster: VirtualCluster, host: string): Tapped {
         (link) => {
           const number = tap.accepted.push(link) - 1
           let frames = 0
+          let taken: (frame: Uint8Array) => void
           onLink({
             send: link.send,
             onDrain: link.onDrain,
@@ -44,7 +45,9 @@ function tapped(cluster: VirtualCluster, host: string): Tapped {
               return link.remoteAddress
             },
             onFrame: (callback) => {
-              link.onFrame((frame) => tap.onFrame(number, frames++, () => callback(frame)))
+              // What is passed on late is for whoever listens then: behind the handshake it is the session.
+              taken = callback
+              link.onFrame((frame) => tap.onFrame(number, frames++, () => taken(frame)))
             },
             onClose: (callback) => {
               link.onClose((reason) => {
@@ -167,6 +170,33 @@ void test('PeerLinks: CLUSTER_LANE_ORPHAN, when the session ends while its lane 
   await cluster.platform.settle()
   t.equal(await cluster.result(untilAnswered(cluster, () => ref.ask({ type: 'ask', step: 'who' }))), 'a')
   t.ok(right.dialled.length >= 4)
+})
+
+void test('PeerLinks: a lane is dialled behind the first word of the peer, whose handshake may end later than ours', async (t) => {
+  await using cluster = virtualCluster({ secret: 'a secret of the cluster' })
+  const [dialler, acceptor] = [tapped(cluster, 'a'), tapped(cluster, 'b')]
+  const b = await cluster.start('b', { transport: acceptor })
+  b.system.spawn('p', puppet({ who: () => 'b' }))
+  const waiting: (() => void)[] = []
+  // hello, proof, accept: the last word of the handshake is late, and no later link has to wait for it.
+  acceptor.onFrame = (link, frame, go) => {
+    if (link === 0 && frame >= 2) waiting.push(go)
+    else go()
+  }
+  const a = await cluster.start('a', { seeds: ['b'], transport: dialler })
+  const refused: string[] = []
+  for (const node of [a, b]) node.events.on('peer-refused', ({ code }) => void refused.push(code))
+  await cluster.until(() => waiting.length > 0)
+  const first = watched(a.ref(Puppet, 'b', '/user/p').ask({ type: 'ask', step: 'who' }))
+  await cluster.advance(20)
+  t.equal(dialler.dialled.length, 1, 'control alone')
+  t.equal(first.state, 'open')
+  acceptor.onFrame = (_link, _frame, go) => go()
+  for (const go of waiting.splice(0)) go()
+  await cluster.until(() => first.state !== 'open')
+  t.equal(first.value, 'b')
+  t.equal(dialler.dialled.length, 2, 'and data')
+  t.same(refused, [])
 })
 
 /** Asks again while there is no link. */

@@ -85,6 +85,32 @@ void test('ClusterNode.shutdown: what waits in the mailbox of an entity is answe
   t.equal(await cluster.result(a.entity(Slow, key).ask({ type: 'work', n: 7 })), `7 on ${owner}`)
 })
 
+void test('ClusterNode.shutdown: an entity is placed, not handed over: its successor answers while it works off what it has', async (t) => {
+  await using cluster = virtualCluster({ shutdownMs: 30_000 })
+  const [a, , c] = await startThree(cluster)
+  const key = ownedBy(c)
+  const nowMs = (): number => cluster.platform.clock.monotonicMs()
+  const old = Array.from({ length: 6 }, async (_, n) => {
+    return { by: await a.entity(Slow, key).ask({ type: 'work', n }), atMs: nowMs() }
+  })
+  await cluster.advance(10)
+  let isLeaving = false
+  a.events.on('member-leaving', () => (isLeaving = true))
+  const ending = cluster.result(c.shutdown())
+  while (!isLeaving) await cluster.advance(10)
+  const successor = await cluster.result(a.entity(Slow, key).ask({ type: 'work', n: 7 }))
+  const answeredMs = nowMs()
+  t.equal(successor, `7 on ${a.ownerOf(Slow, key) ?? ''}`)
+  t.not(a.ownerOf(Slow, key), 'c')
+  const answers = await cluster.result(Promise.all(old))
+  t.same(
+    answers.map(({ by }) => by),
+    old.map((_, n) => `${n} on c`),
+  )
+  t.ok(answers.filter(({ atMs }) => atMs > answeredMs).length > 1, 'so for a moment both act')
+  t.match(await ending, { clean: true })
+})
+
 void test('ClusterNode.shutdown: an ask that an actor of the node handles is answered before the good-bye', async (t) => {
   await using cluster = virtualCluster({ shutdownMs: 30_000 })
   const [a, , c] = await startThree(cluster)

@@ -184,3 +184,31 @@ void test('what was missed is over with the hold', (t) => {
   t.same(bed.core.missed(), [], 'who is awake sees for itself')
   t.end()
 })
+
+for (const end of ['goodbye-received', 'link-closed'] as const) {
+  void test(`who leaves and is back already, as others say, is first heard out (${end})`, (t) => {
+    const bed = new Bed('a', { expect: 3 })
+    const whole = table(record('alive', 'b'), record('alive', 'c'), record('joining', 'a'))
+    const [b, c] = [bed.link('b'), bed.link('c')]
+    for (const link of [b, c]) bed.hears(link, whole)
+    bed.hears(b, { type: 'gossip', records: [record('leaving', 'b')] })
+    bed.hears(c, { type: 'gossip', records: [record('joining', 'b', 2)] })
+    t.match(bed.core.known('b'), { incarnation: 1, status: 'leaving' }, 'its last answers may be under way')
+    t.same(bed.of('lost-link'), [])
+    const before = bed.sentTo(c).length
+    if (end === 'goodbye-received') bed.step({ type: end, linkId: b })
+    else bed.step({ type: end, linkId: b, reason: { code: 'CLUSTER_LINK_LOST' } })
+    t.equal(bed.of('member-left').length, end === 'goodbye-received' ? 1 : 0)
+    t.match(
+      bed
+        .sentTo(c)
+        .slice(before)
+        .filter(({ type }) => type === 'push-pull'),
+      [{ isAnswer: false }],
+      'who said so is asked again',
+    )
+    bed.hears(c, table(record('joining', 'b', 2), record('alive', 'c'), record('alive', 'a')))
+    t.match(bed.core.known('b'), { incarnation: 2, status: 'joining' })
+    t.end()
+  })
+}

@@ -148,6 +148,31 @@ void test('isConfirmed: by a majority of those that counted when it woke, or by 
   t.end()
 })
 
+void test('who was replaced while a node asks whether it still counts is lost to it, however short it stood still', async (t) => {
+  await using cluster = virtualCluster({ membership: 'lan' })
+  const [a, b, c] = await startThree(cluster)
+  const ref = marker(a, [])
+  const facts = ownFacts(a)
+  // Some while behind what its membership has last said of it.
+  await cluster.advance(600)
+  const thaw = cluster.freeze(a)
+  // Its actors' time is over, and no tick is late enough for the membership to hold them by itself.
+  await cluster.advance(1_900)
+  cluster.network.hold('b')
+  cluster.crash(c)
+  ref.tell({ type: 'set', n: 1 })
+  await cluster.platform.settle()
+  t.same(facts, ['held'])
+  thaw()
+  const again = await cluster.start('c', { seeds: three })
+  await cluster.until(() => facts.length > 1, 120_000)
+  t.same(facts.slice(0, 2), ['held', 'removed by downing'], 'b and the old c may have given it up')
+  t.notOk(cluster.logOf('a').some(({ message }) => /it stood still for \d/.test(message)))
+  cluster.network.release('b')
+  await cluster.result(Promise.all([a, b, again].map((node) => node.whenMembers(3))))
+  t.equal(names(b), 'a alive, b alive, c alive')
+})
+
 void test('nodes that slept together go on together', async (t) => {
   await using cluster = virtualCluster({ membership: 'lan' })
   const nodes = await startThree(cluster)

@@ -1,7 +1,15 @@
 /** Five nodes in processes of their own: one is killed, one stands still, and nobody else pays for it. */
 import tap, { test, type Test } from 'tap'
 import type { MemberOptions } from '../fixtures/member-process.ts'
-import { allSee, eventually, freePorts, MemberProcess, period, scratch } from '../support/member-process.ts'
+import {
+  allSee,
+  eventually,
+  freePorts,
+  MemberProcess,
+  period,
+  returned,
+  scratch,
+} from '../support/member-process.ts'
 
 // Real time: the formula alone takes 16 s.
 tap.setTimeout(240_000)
@@ -53,6 +61,7 @@ async function killOne(
     'each learns it once',
   )
   t.same(givenUp(others, 'e'), [])
+  t.same(returned(others), [])
   return downs.map(([fact]) => (fact?.atMs ?? Number.NaN) - atMs)
 }
 
@@ -109,6 +118,7 @@ for (const [stoppedMs, outcome] of [
       await eventually('its actors act again', 30_000, () => stopped.ticks().length > ticksBefore || 'held')
       await allSee(members, alive(names), 60_000)
       t.same(givenUp(members, 'c'), [])
+      t.same(returned(members), [])
 
       const downs = others.flatMap((member) => member.told('member-down', 'c'))
       const { incarnation } = await stopped.state()

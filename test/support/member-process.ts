@@ -138,6 +138,33 @@ export function allSee(members: readonly MemberProcess[], expected: string, with
   })
 }
 
+/** Lives that came back to somebody who had given them up: there must be none. */
+export function returned(members: readonly MemberProcess[]): readonly string[] {
+  const comes: ReadonlySet<Fact['kind']> = new Set(['member-up', 'member-recovered', 'member-suspected'])
+  return members.flatMap((member) => {
+    const over = new Map<string, number>()
+    return member.facts.flatMap(({ kind, name, incarnation }) => {
+      if (name === undefined || incarnation === undefined) return []
+      const last = over.get(name) ?? 0
+      if (kind === 'member-down' || kind === 'member-left') over.set(name, Math.max(last, incarnation))
+      return comes.has(kind) && incarnation <= last ? [`${member.name}: ${kind} ${name} ${incarnation}`] : []
+    })
+  })
+}
+
+/** What actors did in a life that somebody else had given up before: there must be nothing. */
+export function actsWhenGivenUp(members: readonly MemberProcess[]): readonly string[] {
+  return members.flatMap((member) => {
+    const downs = members.flatMap((other) => other.told('member-down', member.name))
+    const ticks = member.ticks()
+    return downs.flatMap((down) =>
+      ticks
+        .filter((tick) => tick.incarnation === down.incarnation && tick.atMs > down.atMs)
+        .map((tick) => `${member.name} acted ${tick.atMs - down.atMs} ms after it was given up`),
+    )
+  })
+}
+
 /** Lets `ms` pass, as a period in which something must not happen. */
 export function period(ms: number): Promise<void> {
   return new Promise((resolve) => {

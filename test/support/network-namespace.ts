@@ -2,8 +2,16 @@
  * Hosts on a network of their own, inside this machine: network namespaces, tied together by a bridge in one more. Nothing
  * of it is seen outside of these namespaces, and nothing can leave them; with the last of them all of it is gone.
  */
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
+import type { RelayOptions, RelayOrder } from '../fixtures/packet-relay.ts'
+
+const relayFixture = fileURLToPath(new URL('../fixtures/packet-relay.js', import.meta.url))
+const relayAddress = '10.76.0.2'
+const hubAddress = '10.76.0.1'
+const vxlanPort = 4789
 
 /** How a network hurts. */
 export interface Impairment {
@@ -13,8 +21,16 @@ export interface Impairment {
   readonly jitterMs?: number | undefined
 }
 
-/** What the machine has to hurt with: `netem`, or only loss, by a random filter; neither delays. */
-export type Tool = 'netem' | 'filter' | 'none'
+/**
+ * What there is to hurt with: `netem` of the kernel; a relay of our own, through which every packet goes; only loss, by a
+ * random filter of the kernel; or neither loss nor delay.
+ */
+export type Tool = 'netem' | 'relay' | 'filter' | 'none'
+
+export interface HostNetworkOptions {
+  /** Loss alone is not enough. Where the kernel has no netem all packets go through a process: that costs time. */
+  readonly delays?: boolean | undefined
+}
 
 let nextNetwork = 1
 
@@ -44,9 +60,11 @@ export class HostNetwork {
   readonly #remove = (): void => {
     for (const name of this.#made.splice(0)) run('ip', ['netns', 'del', name])
   }
+  readonly #relay: ChildProcess | undefined
+  readonly #ready: Promise<unknown> | undefined
 
   /** Host names are short: they are parts of the names of devices. */
-  constructor(t: Test, hosts: readonly string[]) {
+  constructor(t: Test, hosts: readonly string[], { delays = false }: HostNetworkOptions = {}) {
     this.#hosts = hosts
     // Also when this process ends before the test does.
     process.on('exit', this.#remove)
@@ -55,23 +73,33 @@ export class HostNetwork {
       process.off('exit', this.#remove)
     })
     const hub = this.#add('hub')
-    must('ip', ['-n', hub, 'link', 'add', 'bridge', 'type', 'bridge'])
-    must('ip', ['-n', hub, 'link', 'set', 'bridge', 'up'])
+    for (const host of hosts) this.#add(host)
+    const hasNetem = this.#hasNetem()
+    if (delays && !hasNetem && this.#hasVxlan()) {
+      this.tool = 'relay'
+      this.#wireByRelay(hub)
+      this.#relay = this.#startRelay(t)
+      this.#ready = once(this.#relay, 'message')
+      this.#ready.catch(() => undefined)
+    } else {
+      this.#wireByBridge(hub)
+      this.tool = hasNetem ? 'netem' : this.#hasFilter() ? 'filter' : 'none'
+    }
     for (const host of hosts) {
-      const name = this.#add(host)
-      const port = `v-${host}`
-      must('ip', ['link', 'add', 'eth0', 'netns', name, 'type', 'veth', 'peer', 'name', port, 'netns', hub])
-      must('ip', ['-n', hub, 'link', 'set', port, 'master', 'bridge'])
-      must('ip', ['-n', hub, 'link', 'set', port, 'up'])
+      const name = this.#namespace(host)
       must('ip', ['-n', name, 'addr', 'add', `${this.address(host)}/24`, 'dev', 'eth0'])
       must('ip', ['-n', name, 'link', 'set', 'eth0', 'up'])
       must('ip', ['-n', name, 'link', 'set', 'lo', 'up'])
     }
-    this.tool = this.#findTool()
+  }
+
+  /** Resolves when packets come through. */
+  async ready(): Promise<void> {
+    await this.#ready
   }
 
   address(host: string): string {
-    return `10.77.0.${this.#hosts.indexOf(host) + 1}`
+    return `10.77.0.${this.#numberOf(host)}`
   }
 
   /** Runs a program on that host, as the head of a command line. */
@@ -100,6 +128,11 @@ export class HostNetwork {
 
   /** What the host sends and what it is sent suffers, each as much; `undefined`: no more. */
   impair(host: string, impairment: Impairment | undefined): void {
+    if (this.#relay !== undefined) {
+      const order: RelayOrder = { host: this.#numberOf(host), impairment: impairment ?? null }
+      this.#relay.send(order)
+      return
+    }
     const devices = [
       [this.#namespace(host), 'eth0'],
       [this.#namespace('hub'), `v-${host}`],
@@ -142,24 +175,108 @@ export class HostNetwork {
     return `${this.#prefix}-${host}`
   }
 
-  #findTool(): Tool {
+  /** From 1. */
+  #numberOf(host: string): number {
+    return this.#hosts.indexOf(host) + 1
+  }
+
+  #wireByBridge(hub: string): void {
+    must('ip', ['-n', hub, 'link', 'add', 'bridge', 'type', 'bridge'])
+    must('ip', ['-n', hub, 'link', 'set', 'bridge', 'up'])
+    for (const host of this.#hosts) {
+      const port = `v-${host}`
+      const ends = [
+        'eth0',
+        'netns',
+        this.#namespace(host),
+        'type',
+        'veth',
+        'peer',
+        'name',
+        port,
+        'netns',
+        hub,
+      ]
+      must('ip', ['link', 'add', ...ends])
+      must('ip', ['-n', hub, 'link', 'set', port, 'master', 'bridge'])
+      must('ip', ['-n', hub, 'link', 'set', port, 'up'])
+    }
+  }
+
+  /** What a host sends leaves the hub as a datagram, for the relay: on a host of its own, for nothing passes it by. */
+  #wireByRelay(hub: string): void {
+    const relay = this.#add('relay')
+    must('ip', ['-n', hub, 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', relay])
+    for (const [namespace, address] of [
+      [hub, hubAddress],
+      [relay, relayAddress],
+    ] as const) {
+      must('ip', ['-n', namespace, 'addr', 'add', `${address}/24`, 'dev', 'eth0'])
+      must('ip', ['-n', namespace, 'link', 'set', 'eth0', 'up'])
+    }
+    for (const host of this.#hosts) {
+      const number = this.#numberOf(host)
+      const device = ['eth0', 'netns', this.#namespace(host), 'address', `02:00:00:00:00:0${number}`]
+      must('ip', ['-n', hub, 'link', 'add', ...device, ...vxlan(number)])
+    }
+  }
+
+  #startRelay(t: Test): ChildProcess {
+    const options: RelayOptions = {
+      address: relayAddress,
+      hub: hubAddress,
+      port: vxlanPort,
+      hosts: this.#hosts.length,
+    }
+    const [program, ...args] = this.command('relay')
+    const relay = spawn(
+      program as string,
+      [...args, process.execPath, relayFixture, JSON.stringify(options)],
+      {
+        stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      },
+    )
+    const ended = once(relay, 'exit')
+    t.teardown(async () => {
+      relay.kill('SIGKILL')
+      await ended
+    })
+    return relay
+  }
+
+  #hasNetem(): boolean {
+    const tc = ['netns', 'exec', this.#namespace('hub'), 'tc']
+    return run('ip', [...tc, 'qdisc', 'add', 'dev', 'lo', 'root', 'netem', 'delay', '1ms']) === undefined
+  }
+
+  #hasVxlan(): boolean {
+    const hub = this.#namespace('hub')
+    const problem = run('ip', ['-n', hub, 'link', 'add', 'probe', ...vxlan(1)])
+    run('ip', ['-n', hub, 'link', 'del', 'probe'])
+    return problem === undefined
+  }
+
+  #hasFilter(): boolean {
     const hub = this.#namespace('hub')
     const tc = ['netns', 'exec', hub, 'tc']
-    if (run('ip', [...tc, 'qdisc', 'add', 'dev', 'lo', 'root', 'netem', 'delay', '1ms']) === undefined) {
-      return 'netem'
-    }
     // A device that is down swallows what is sent to it.
     const problems = [hub, ...this.#hosts.map((host) => this.#namespace(host))].map(
       (name) =>
         run('ip', ['-n', name, 'link', 'add', 'sink', 'type', 'dummy']) &&
         run('ip', ['-n', name, 'link', 'add', 'sink', 'type', 'ifb']),
     )
-    if (problems.some((problem) => problem !== undefined)) return 'none'
-    const isTaken =
+    return (
+      problems.every((problem) => problem === undefined) &&
       run('ip', [...tc, 'qdisc', 'add', 'dev', 'lo', 'clsact']) === undefined &&
       run('ip', [...tc, ...dropping('lo', 1)]) === undefined
-    return isTaken ? 'filter' : 'none'
+    )
   }
+}
+
+/** Packets stay single ones, as on a wire, and leave room for the header that they get. */
+function vxlan(number: number): readonly string[] {
+  const ends = ['dstport', String(vxlanPort), 'remote', relayAddress, 'nolearning']
+  return ['mtu', '1400', 'gso_max_segs', '1', 'type', 'vxlan', 'id', String(number), ...ends]
 }
 
 /**

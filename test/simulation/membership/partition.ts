@@ -19,12 +19,25 @@ const strategies = [
   { strategy: 'down-all' },
   { strategy: 'lease' },
 ] as const satisfies readonly DowningOptions[]
+/** For a moment, until it is seen as unreachable, until all is decided without it: behind every strategy's timeouts. */
+const pausesMs = [500, 2_000, 10_000, 70_000] as const
 const kinds: readonly (ShapeName | 'flapping')[] = [...shapeNames, 'flapping']
+
+interface Split {
+  readonly strategy: string
+  readonly shape: string
+  readonly pairs: CutPairs
+  /** Somebody stood still meanwhile. */
+  readonly isPausing: boolean
+  /** Which life each node had before. */
+  readonly lives: ReadonlyMap<string, number>
+}
 
 export const partitionTags: readonly string[] = [
   ...strategies.map(({ strategy }) => strategy),
   ...kinds.map((shape) => `partition ${shape}`),
   ...['side-went', 'others-declared-down', 'nobody-went', 'all-went', 'short', 'one-side-acts'],
+  ...['stood-still', 'slept-through'],
 ]
 
 /** By turns, so that every pair of strategy and shape comes in 45 seeds in a row: five and nine share no factor. */
@@ -75,14 +88,19 @@ async function partitioned(
     await world.sleep(1_000 + world.choose(4, 'scenario/for') * 1_000)
     world.sometimes('short')
   } else {
+    const isPausing = world.chance(0.5, 'scenario/pausing')
+    if (isPausing) await standStill(world)
     await world.sleep(90_000)
-    judgeSides(world, acts, watch, strategy, shape, pairs, lives)
+    judgeSides(world, acts, watch, { strategy, shape, pairs, isPausing, lives })
   }
   undo()
   world.heal()
   await watch.untilEqual('one-cluster-after-heal', 120_000)
   const atMs = world.now()
   await world.sleep(1_000)
+  // Who slept while others were replaced first makes sure that it counts.
+  for (let left = 30; left > 0 && acts.actingSince(atMs).length < world.nodes.length; left--)
+    await world.sleep(1_000)
   world.check(
     'all-act-after-heal',
     acts.actingSince(atMs).length === world.nodes.length,
@@ -103,15 +121,24 @@ async function partitioned(
   if (told.some(({ event }) => event === 'down')) world.sometimes('others-declared-down')
 }
 
+/** Some do while their sides decide. */
+async function standStill(world: World): Promise<void> {
+  for (let left = 1 + world.choose(2, 'scenario/pauses'); left > 0; left--) {
+    await world.sleep(world.choose(12, 'scenario/pause-at') * 1_000)
+    const place = world.anyUp()
+    if (place === undefined) continue
+    const ms = pausesMs[world.choose(pausesMs.length, 'scenario/pause-for')] ?? 500
+    world.sometimes(ms === 70_000 ? 'slept-through' : 'stood-still')
+    place.pause(ms)
+  }
+}
+
 /** When all is decided: those that act are one cluster, and of a clean split all of one side and nobody else act. */
 function judgeSides(
   world: World,
   acts: Acts,
   watch: MemberWatch,
-  strategy: string,
-  shape: string,
-  pairs: CutPairs,
-  lives: ReadonlyMap<string, number>,
+  { strategy, shape, pairs, isPausing, lives }: Split,
 ): void {
   const acting = acts.actingSince(world.now() - 1_000)
   for (const one of acting) {
@@ -131,13 +158,25 @@ function judgeSides(
     const stayed = namesOf(acting.filter(({ name, incarnation }) => lives.get(name) === incarnation))
     world.check('down-all-downs-all', stayed === '', `${stayed} went on:\n${watch.views()}`)
   }
+  if (strategy === 'keep-majority' && shape === 'bridge') {
+    // Nobody is lost to all, so somebody must be left who need not have gone: the richer half, and the bridge.
+    const stayed = acting.filter(({ name, incarnation }) => lives.get(name) === incarnation)
+    world.check(
+      'richer-half-and-bridge-stay',
+      stayed.length === 3 && acting.length === 3,
+      `[${namesOf(stayed)}] went on, and [${namesOf(acting)}] act:\n${watch.views()}`,
+    )
+  }
   const sides = cleanSides(world, pairs)
   if (sides === undefined || shape === 'flapping' || strategy === 'down-all') return
   const names = namesOf(acting)
-  // A split in three or more may have no side that counts enough.
+  const isOfOne = sides.some((side) => acting.every(({ name }) => side.includes(name)))
+  // A split in three or more may have no side that counts enough, nor has one of two that sleeps in part.
   world.check(
     'one-side-survives',
-    sides.some((side) => side.join(', ') === names) || (sides.length > 2 && names === ''),
+    sides.some((side) => side.join(', ') === names) ||
+      (sides.length > 2 && names === '') ||
+      (isPausing && isOfOne),
     `The sides are [${sides.map((side) => side.join(', ')).join('] [')}], and those that act [${names}]:\n${watch.views()}`,
   )
 }

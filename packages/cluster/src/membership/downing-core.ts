@@ -126,6 +126,11 @@ export class DowningCore {
   #isQuorumUnsafe = false
   /** After a stall: until then nothing is decided, since what was missed is still coming in. */
   #dazedUntilMs = 0
+  /**
+   * After a stall so long that others may have got the lease, used it and given it back meanwhile: until then, and as long
+   * as there is trouble, it proves nothing to get it.
+   */
+  #oversleptUntilMs: number | undefined
   #nowMs = 0
   #dueMs: number | undefined
   #effects: DowningEffect[] = []
@@ -140,7 +145,8 @@ export class DowningCore {
   step(input: DowningInput, nowMs: number): readonly DowningEffect[] {
     if (this.#isGone) return []
     this.#nowMs = nowMs
-    if (this.#dueMs !== undefined && nowMs - this.#dueMs >= this.#options.stallMs) this.#wake(nowMs)
+    const lateMs = this.#dueMs === undefined ? 0 : nowMs - this.#dueMs
+    if (lateMs >= this.#options.stallMs) this.#wake(lateMs, nowMs)
     switch (input.type) {
       case 'tick':
         break
@@ -198,8 +204,11 @@ export class DowningCore {
   // ---- inputs
 
   /** We stood still. What was unchanged for us may have changed, and the news is still in the sockets. */
-  #wake(nowMs: number): void {
-    this.#dazedUntilMs = nowMs + this.#options.stallMs
+  #wake(lateMs: number, nowMs: number): void {
+    const { leaseReleaseAfterMs, stallMs } = this.#options
+    this.#dazedUntilMs = nowMs + stallMs
+    // Half: what it does until it asks takes time as well.
+    if (lateMs >= leaseReleaseAfterMs / 2) this.#oversleptUntilMs = nowMs + leaseReleaseAfterMs
     this.#unchangedSinceMs = nowMs
     this.#unrest = undefined
     // `#losingSinceMs` stays: the others did not stand still, and may be about to replace us.
@@ -239,12 +248,14 @@ export class DowningCore {
     this.#decidedKey = undefined
   }
 
-  /** A fault that ended because somebody was removed is no recovery. */
+  /** A fault that ended because somebody was removed, or went and came back as another life, is no recovery. */
   #isStillHere(fault: string): boolean {
-    const names = fault.split(' - ')
-    return names.length === 2
-      ? names.every((name) => this.#members.some((m) => m.name === name && (m.isSelf || m.reachable)))
-      : this.#members.some((member) => lifeKey(member) === fault)
+    const lives = fault.split(' - ')
+    return lives.every((key) =>
+      this.#members.some(
+        (member) => lifeKey(member) === key && (lives.length === 1 || member.isSelf || member.reachable),
+      ),
+    )
   }
 
   #warnOfQuorum(): void {
@@ -327,7 +338,12 @@ export class DowningCore {
     if (this.#isGone) return
     if (lease.status === 'held' && isDue(this.#releaseAtMs(), nowMs)) this.#release()
     const { speaker } = this.#plan
+    if (!this.#plan.isTroubled && isDue(this.#oversleptUntilMs, nowMs)) this.#oversleptUntilMs = undefined
     if (speaker !== undefined && isDue(this.#askAtMs(), nowMs)) {
+      if (this.#oversleptUntilMs !== undefined) {
+        this.#downSelf('lease-denied')
+        return
+      }
       this.#lease = { status: 'asked', owner: speaker, askedAtMs: nowMs, neededAtMs: nowMs, isUsed: false }
       this.#effects.push({ type: 'acquire-lease', owner: speaker })
     }

@@ -59,7 +59,8 @@ export interface DowningOptions {
   /**
    * A view that flaps (members come back and are lost again, twice or more, never quiet for stableAfterMs) for longer
    * than stableAfterMs plus this, with somebody lost at that moment: the node goes down. 1 to 3,600,000, or false for
-   * never. Members that are lost one after another do not make a view unstable, however long it takes.
+   * never. Members that are lost one after another do not make a view unstable, however long it takes, nor do those
+   * that go and come back as another life.
    *
    * @default 3/4 of stableAfterMs
    */
@@ -69,8 +70,8 @@ export interface DowningOptions {
   /** With `lease`: an answer that takes longer is a no. 1 to 600,000. @default 5_000 */
   readonly leaseTimeoutMs?: number | undefined
   /**
-   * With `lease`: it is kept for this long after it was last needed, so that a side that finds out later is refused. At
-   * least 1, at most 3,600,000. @default 40_000
+   * With `lease`: it is kept for this long after it was last needed, so that a side that finds out later is refused. Who stood
+   * still for half as long does not ask any more, it goes. At least 1, at most 3,600,000. @default 40_000
    */
   readonly leaseReleaseAfterMs?: number | undefined
   /**

@@ -49,7 +49,7 @@ export function planDowning(
   const edges = missingEdges(side)
   const isFaulty = unreachable.length > 0 || edges.size > 0
   const isDoubtful = members.some((member) => !member.isSelf && member.reachable && member.suspected)
-  const facts = { unreachable, key: keyOf(members, edges), faults: faultsOf(unreachable, edges) }
+  const facts = { unreachable, key: keyOf(members, edges), faults: faultsOf(unreachable, side, edges) }
   if (self === undefined || !(isFaulty || isDoubtful)) {
     const idle = { loss: undefined, indirect: [], isDecider: false, isMajority: true, speaker: undefined }
     return { ...facts, ...idle, isTroubled: false }
@@ -98,9 +98,25 @@ function keyOf(members: readonly DowningMember[], edges: MissingEdges): string {
   return [...lives, ...missing].join('\n')
 }
 
-function faultsOf(unreachable: readonly DowningMember[], edges: MissingEdges): ReadonlySet<string> {
+/**
+ * By lives: that a pair misses each other is over when one of the two comes back as another life, but not mended. Pairs with
+ * joining members are left out: claims name names, so those about the life before are held against it for a moment.
+ */
+function faultsOf(
+  unreachable: readonly DowningMember[],
+  side: readonly DowningMember[],
+  edges: MissingEdges,
+): ReadonlySet<string> {
   const faults = new Set(unreachable.map(lifeKey))
-  for (const [name, others] of edges)
-    for (const other of others) if (name < other) faults.add(`${name} - ${other}`)
+  const lives = new Map(
+    side.filter(({ status }) => status !== 'joining').map((member) => [member.name, lifeKey(member)]),
+  )
+  for (const [name, others] of edges) {
+    const life = lives.get(name)
+    for (const other of life === undefined ? [] : others) {
+      const otherLife = lives.get(other)
+      if (name < other && otherLife !== undefined) faults.add(`${life} - ${otherLife}`)
+    }
+  }
   return faults
 }

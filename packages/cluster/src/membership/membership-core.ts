@@ -68,6 +68,8 @@ export class MembershipCore implements Membership {
   readonly #phases = new Map<string, MemberPhase>()
   /** Lives that have left as others say, and whose own good-bye is still to come. */
   readonly #leavers = new Map<string, number>()
+  /** Who told of a life behind one that leaves, whose own good-bye is still to come; by its name. */
+  readonly #heralds = new Map<string, { readonly incarnation: number; readonly by: MemberFacts }>()
   /** Something that the downing core, the bootstrap core or the view depends on has changed. */
   #isTableStale = false
   #dueMs: number | undefined
@@ -254,7 +256,7 @@ export class MembershipCore implements Membership {
       return
     }
     const { name: from, incarnation } = peer
-    this.#stepSwim({ type: 'received', from, incarnation, message: this.#withoutEarlyEnds(message) })
+    this.#stepSwim({ type: 'received', from, incarnation, message: this.#withoutEarlyEnds(message, peer) })
     if (!this.#isJoining() || this.#synced.get(from) === incarnation) return
     const isWhole = message.type === 'push-pull' && message.isLast
     const isSame = message.type === 'sync' && message.digest === this.#swim.digest()
@@ -265,16 +267,32 @@ export class MembershipCore implements Membership {
   }
 
   /**
-   * That a member has left, heard before its own good-bye: gossip is quicker than what it still has to say on other lanes,
-   * such as its last answers. As long as its link stands that comes first.
+   * That a member has left, or that one that leaves is back already, heard before its own good-bye: gossip is quicker than
+   * what it still has to say on other lanes, such as its last answers. As long as its link stands that comes first.
    */
-  #withoutEarlyEnds(message: SwimMessage): SwimMessage {
-    const isEarly = ({ name, incarnation, kind }: MemberRecord): boolean =>
-      kind === 'left' && this.#used.get(name)?.incarnation === incarnation
-    if (!message.records.some(isEarly)) return message
-    for (const record of message.records)
-      if (isEarly(record)) this.#leavers.set(record.name, record.incarnation)
-    return { ...message, records: message.records.filter((record) => !isEarly(record)) }
+  #withoutEarlyEnds(message: SwimMessage, by: MemberFacts): SwimMessage {
+    const early = new Set<MemberRecord>()
+    for (const record of message.records) {
+      const { name, incarnation, kind } = record
+      const used = this.#used.get(name)
+      if (used === undefined || used.incarnation > incarnation) continue
+      if (used.incarnation === incarnation) {
+        if (kind !== 'left') continue
+        this.#leavers.set(name, incarnation)
+      } else {
+        if (!this.#isLeaving(name, used.incarnation)) continue
+        this.#heralds.set(name, { incarnation: used.incarnation, by })
+      }
+      early.add(record)
+    }
+    if (early.size === 0) return message
+    return { ...message, records: message.records.filter((record) => !early.has(record)) }
+  }
+
+  #isLeaving(name: string, incarnation: number): boolean {
+    const record = this.#swim.record(name)
+    const isTold = record?.incarnation === incarnation && record.phase === 'leaving'
+    return isTold || this.#leavers.get(name) === incarnation
   }
 
   /** Its link is gone, or it does not answer any more: there is no good-bye to wait for. */
@@ -282,6 +300,14 @@ export class MembershipCore implements Membership {
     if (this.#leavers.get(name) !== incarnation) return
     this.#leavers.delete(name)
     this.#stepSwim({ type: 'goodbye', name, incarnation })
+  }
+
+  /** What was said of the life behind it was put aside: it is asked for again. */
+  #meetNext(name: string, incarnation: number): void {
+    const herald = this.#heralds.get(name)
+    if (herald?.incarnation !== incarnation) return
+    this.#heralds.delete(name)
+    this.#stepSwim({ type: 'ask-table', name: herald.by.name, incarnation: herald.by.incarnation })
   }
 
   /** Its word is final: what it still had to say came before it on the same link. */
@@ -356,6 +382,7 @@ export class MembershipCore implements Membership {
         if (effect.reason !== 'idle') {
           this.#stepSwim({ type: 'unlinked', name: effect.name, incarnation: effect.incarnation })
         }
+        this.#meetNext(effect.name, effect.incarnation)
         return
       case 'refused':
         this.#stepSwim({ type: 'refused', name: effect.name, incarnation: effect.incarnation })
@@ -442,6 +469,7 @@ export class MembershipCore implements Membership {
             ? { type: 'member-left', name, incarnation }
             : { type: 'member-down', name, incarnation, reason, by },
         )
+        this.#meetNext(name, incarnation)
         return
       }
       case 'member-left': {
@@ -451,6 +479,7 @@ export class MembershipCore implements Membership {
         this.#phases.delete(name)
         this.#leavers.delete(name)
         this.#effects.push({ type: 'member-left', name, incarnation })
+        this.#meetNext(name, incarnation)
         return
       }
       case 'self-removed':

@@ -293,6 +293,8 @@ export class PeerLinks {
         wireVersion: outcome.version,
         lanes: outcome.features.includes('lanes'),
         dialledByUs,
+        // The initiator of a handshake has the last word in it.
+        awaitsPeer: dialledByUs,
       },
       host.session,
     )

@@ -66,6 +66,12 @@ export class PeerSession implements LaneKeeper {
   readonly #watching = new Set<number>()
   readonly #giver: CreditGiver
   readonly #taker: CreditTaker
+  /**
+   * Lanes that are wanted, and dialled when the peer's first word on control is here: before that its handshake may not be
+   * over, and a lane of a connection that does not stand yet is turned away.
+   */
+  readonly #unheard: ExtraLane[] = []
+  #isHeard: boolean
   /** When a frame was last taken for a sign of life; the node's to keep. */
   activeAtMs = Number.NEGATIVE_INFINITY
   isClosed = false
@@ -91,6 +97,7 @@ export class PeerSession implements LaneKeeper {
     const problem = `is of wire version ${lanesSince}, and with node "${facts.name}" version ${version} is spoken`
     this.#tooOld = isNew ? undefined : { reason: 'peer-too-old', problem }
     this.#dialledByUs = facts.dialledByUs ?? false
+    this.#isHeard = !(facts.awaitsPeer ?? false)
     this.laneIdleMs = this.#dialledByUs
       ? (facts.laneIdleMs ?? sessionDefaults.laneIdleMs)
       : Number.POSITIVE_INFINITY
@@ -374,13 +381,17 @@ export class PeerSession implements LaneKeeper {
   /** @internal */
   frames(direction: 'in' | 'out', bytes: number): void {
     this.#host.frames(this, direction, bytes)
+    if (this.#isHeard || direction === 'out') return
+    this.#isHeard = true
+    for (const lane of this.#unheard.splice(0)) this.#host.wantLane(this, lane)
   }
 
   /** @internal */
   wanted(lane: SessionLane): void {
     if (lane.name === 'control') return
     if (this.#dialledByUs) {
-      this.#host.wantLane(this, lane.name)
+      if (this.#isHeard) this.#host.wantLane(this, lane.name)
+      else this.#unheard.push(lane.name)
     } else {
       this.#control.encoder.laneWanted(lane.name)
       this.#control.appended()

@@ -56,6 +56,8 @@ export interface SessionFacts {
   readonly lanes?: boolean | undefined
   /** Whether this side dialled the control link; then it dials the lanes. @default false */
   readonly dialledByUs?: boolean | undefined
+  /** Whether the peer's end may stand later than this one: lanes are dialled behind its first frame. @default false */
+  readonly awaitsPeer?: boolean | undefined
   /** A data or bulk lane ends when it was quiet for so long, at most twice as long. `Infinity`: never. @default 60_000 */
   readonly laneIdleMs?: number | undefined
   /** Messages in one mailbox here at which the peer is told to send no more to it. @default 16_384 */
