@@ -205,6 +205,8 @@ function printed(effect: Effect): string {
         effect.highestIncarnation === undefined ? '' : ` (highest seen: ${effect.highestIncarnation})`
       return `close link ${effect.linkId} ${effect.code}${highest}`
     }
+    case 'mute-link':
+      return `mute link ${effect.linkId}`
     case 'choose':
       return `choose link ${effect.linkId}`
     case 'met':

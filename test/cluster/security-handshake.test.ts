@@ -84,6 +84,15 @@ void test('reflection: an end that hears its own words, or those of its role els
     }
     t.notOk(isWell(one) || isWell(two), `two ${role}s`)
   }
+  // Who says a hello of his own, and the proof that he is given back: both ends sign the same two hellos.
+  const [hello = new Uint8Array(0)] = overheard().acceptor
+  const victim = beginEnd('initiator')
+  victim.said.splice(0)
+  victim.hear(hello)
+  const proofs = victim.said.splice(0)
+  t.equal(proofs.length, 1, 'it proves itself to anybody')
+  for (const proof of proofs) victim.hear(proof)
+  t.equal(cameTo(victim), 'CLUSTER_WRONG_SECRET', 'its own proof proves nothing to it')
 })
 
 /** Another value for each field of a hello: one that is well-formed, so that only what is signed can tell. */

@@ -1,6 +1,6 @@
 /** A member gone bad: what it can do with the secret and a link of its own, on virtual time, and where that ends. */
 import { nodeAddress, type ClusterNode, type Link } from '@understudy/cluster'
-import { actor } from '@understudy/runtime'
+import { actor, memoryMetrics } from '@understudy/runtime'
 import { decode, encode } from '@understudy/runtime/codec'
 import { test } from 'tap'
 import { fuzzKind, fuzzRecord, type FuzzPeer } from '../support/fuzz-peer.ts'
@@ -86,8 +86,17 @@ void test('unknown tags: an envelope of no kind, a tag of CBOR that is none of o
     ['a set', Uint8Array.of(0x81, 0xd9, 0x01, 0x02, 0x80)],
     ['a shared value', Uint8Array.of(0x81, 0xd8, 0x1c, 0x80)],
     ['a ref of nothing', Uint8Array.of(0x81, 0x82, 0x0c, 0xd9, 0xac, 0x70, 0xf6)],
+    [
+      'an entity without a key',
+      encode([
+        [0, 0, 'tally', 'count', []],
+        [3, 1, [1, 'tally', ''], 0, [], null, null, []],
+      ]),
+    ],
     ['nothing', new Uint8Array(0)],
   ]
+  const reasons: string[] = []
+  a.events.on('peer-refused', ({ reason }) => void reasons.push(reason))
   for (const [what, frame] of odd) {
     const peer = await insider(anew())
     t.equal(peer.outcome, 'established', what)
@@ -96,6 +105,8 @@ void test('unknown tags: an envelope of no kind, a tag of CBOR that is none of o
   }
   await isWell('after them all')
   t.same(a.status().refused, { CLUSTER_BAD_FRAME: odd.length })
+  // Before anything is made of them: what a decoder makes of a tag is no list either, and would be refused too late.
+  t.equal(reasons.filter((reason) => reason.includes('unknown-tag')).length, 6, 'tags are refused as such')
 })
 
 void test('prototype pollution: names and keys that mean something to JavaScript mean nothing here', async (t) => {
@@ -144,6 +155,42 @@ void test('prototype pollution: names and keys that mean something to JavaScript
   t.equal(Object.getOwnPropertyNames(Object.prototype).join(), before)
   t.same([({} as { isAdmin?: unknown }).isAdmin, ({} as { x?: unknown }).x], [undefined, undefined])
   await isWell('after them all')
+})
+
+void test('a life that is over delivers no more: not behind its end in one frame, nor on a link on which it is told so', async (t) => {
+  const scene = await fuzzScene(t)
+  const { insider, a, b, cluster } = scene
+  const count = (): Promise<number> => cluster.result(b.ref(Tally, 'a', '/user/tally').ask({ type: 'count' }))
+  // Of two nodes the one with the smaller name says which link is used: the first one does, of the other `a`.
+  for (const node of ['Ann', 'mallory']) {
+    const hello = { node, address: `ws://127.0.0.1:${node === 'Ann' ? 6_665 : 6_666}`, ...anew() }
+    if (node === 'Ann')
+      await cluster.network.transport('mallory').listen(nodeAddress(hello.address), () => undefined)
+    const peer = await insider(hello)
+    peer.send([16], ...fuzzGreeting)
+    await cluster.advance(1_000)
+    t.ok(
+      a.members().some(({ name }) => name === node),
+      `${node} is a member`,
+    )
+    const before = await count()
+    const end = fuzzRecord(node, hello.incarnation, hello.address, 0, fuzzKind.down)
+    peer.send([12, [4, [end]]], [3, 1, 0, 0, [], null, null, []])
+    await cluster.advance(10)
+    t.equal(await count(), before + 1, `${node}: nothing behind its end in the same frame`)
+    t.not(peer.ended(), undefined, `${node}: its link is cut`)
+    // It does not know, or does as if: it is let in far enough to be told.
+    const again = await insider(hello)
+    again.send([16], ...fuzzGreeting, [3, 1, 0, 0, [], null, null, []], [6, 1, 0])
+    await cluster.advance(10_000)
+    t.equal(await count(), before + 2, `${node}: nothing on the link on which it is told`)
+    t.equal(again.ended() ?? again.outcome, 'CLUSTER_STALE_INCARNATION', `${node}: it is told`)
+    t.same(
+      again.heard.filter(([kind]) => kind === 4 || kind === 5 || kind === 8),
+      [],
+      `${node}: nothing is answered`,
+    )
+  }
 })
 
 void test('floods of announcements: recipients and types have a table of so many, and who wants more is cut off', async (t) => {
@@ -232,6 +279,45 @@ void test('gossip of members that are not: the table is bounded, addresses are d
   t.ok(links.dials.filter((dial) => JSON.stringify(dial).includes('dialling')).length <= 16)
   t.equal(a.members().find(({ name }) => name === 'b')?.status, 'alive')
   t.ok(b)
+})
+
+void test('gossip of lives that are not: what is to be passed on and what is logged stay small', async (t) => {
+  const metrics = memoryMetrics()
+  const scene = await fuzzScene(t, { metrics })
+  const { insider, isWell, a, cluster } = scene
+  let life = 0
+  const place = (): string => `ws://10.9.${life >> 8}.${life & 255}:7001`
+  const told: readonly (readonly [string, () => readonly unknown[]])[] = [
+    ['over at once, each elsewhere', () => [fuzzRecord('x', ++life, place(), 0, fuzzKind.down)]],
+    ['one behind the other', () => [fuzzRecord('y', ++life, 'ws://10.9.9.9:7001', 0, fuzzKind.alive)]],
+    ['alive at many places', () => [fuzzRecord('b', 1, (life++, place()), 0, fuzzKind.alive)]],
+    [
+      'given up, each for a reason of its own',
+      () => [
+        fuzzRecord('z', ++life, 'ws://10.9.9.8:7001', 0, fuzzKind.alive),
+        fuzzRecord('z', life, 'ws://10.9.9.8:7001', 0, fuzzKind.down, 'mallory', `because of ${life}`),
+      ],
+    ],
+  ]
+  for (const [what, records] of told) {
+    const peer = await insider(anew())
+    await cluster.advance(100)
+    const lines = cluster.logOf('a').length
+    for (let n = 0; n < 50; n++) peer.gossip([4, Array.from({ length: 50 }, records).flat()])
+    await cluster.advance(1)
+    const { queueLength } = a.status().membership.swim
+    t.ok(queueLength < 10, `${what}: ${queueLength} records are to be passed on`)
+    const written = cluster.logOf('a').length - lines
+    t.ok(written < 50, `${what}: ${written} lines`)
+    await isWell(what)
+    peer.link.close('CLUSTER_NODE_LEFT')
+  }
+  const reasons = metrics
+    .read()
+    .filter(({ name }) => name === 'understudy_members_down_total')
+    .map(({ labels }) => labels['reason'])
+  t.same(reasons.includes('other'), true, `reasons: ${reasons.join(', ')}`)
+  t.ok(reasons.length < 6, 'a reason that nobody knows is no series of a metric')
 })
 
 void test('the name of another for good: a life that was said to be the last keeps its name out, and nothing else breaks', async (t) => {

@@ -92,7 +92,7 @@ void test('awareness: 0 to 7, scales by one more, and what it costs to be late o
 })
 
 void test('M9: a newer record of a member takes the place of the older, and begins anew', (t) => {
-  const queue = new DisseminationQueue()
+  const queue = new DisseminationQueue(1_000)
   const take = (limit = 10): string[] => {
     const into: BedRecord[] = []
     queue.take(into, 16, 1_200, limit)
@@ -109,8 +109,29 @@ void test('M9: a newer record of a member takes the place of the older, and begi
   t.end()
 })
 
+void test('M9: of ends at other addresses the last one stays, and above its bound what was passed on most is dropped', (t) => {
+  const queue = new DisseminationQueue(5)
+  const take = (): string[] => {
+    const into: BedRecord[] = []
+    queue.take(into, 16, 10_000, 10)
+    return into.map(({ name, incarnation, kind }) => `${name} ${incarnation} ${kind}`)
+  }
+  const place = (life: number): BedRecord['address'] => `ws://10.0.0.${life}:7001` as BedRecord['address']
+  for (let life = 1; life <= 4; life++)
+    queue.add({ ...recordOf(1), incarnation: life, address: place(life), kind: 'down' })
+  queue.add({ ...recordOf(1), incarnation: 5, address: place(5) })
+  t.same(take(), ['n001 5 alive', 'n001 4 down'])
+  for (let index = 2; index <= 9; index++) queue.add(recordOf(index))
+  t.equal(queue.length, 5)
+  t.same(
+    take().map((text) => text.slice(0, 4)),
+    ['n005', 'n006', 'n007', 'n008', 'n009'],
+  )
+  t.end()
+})
+
 void test('M9: those that were passed on least go first, and the limit grows with the logarithm of the members', (t) => {
-  const queue = new DisseminationQueue()
+  const queue = new DisseminationQueue(1_000)
   const take = (most: number): string[] => {
     const into: BedRecord[] = []
     queue.take(into, most, 1_200, 4)
@@ -132,12 +153,12 @@ void test('M9: those that were passed on least go first, and the limit grows wit
 })
 
 void test('M9: what rides on a message is bounded by records and by bytes', (t) => {
-  const queue = new DisseminationQueue()
+  const queue = new DisseminationQueue(1_000)
   for (let index = 0; index < 200; index++) queue.add(recordOf(index))
   const into: BedRecord[] = []
   queue.take(into, 16, 1_200, 4)
   t.equal(into.length, 16)
-  const wide = new DisseminationQueue()
+  const wide = new DisseminationQueue(1_000)
   for (let index = 0; index < 20; index++) wide.add({ ...recordOf(index), version: 'x'.repeat(120) })
   const few: BedRecord[] = []
   wide.take(few, 16, 1_200, 4)
@@ -146,7 +167,7 @@ void test('M9: what rides on a message is bounded by records and by bytes', (t) 
   const must = [recordOf(0)]
   wide.take(must, 16, 1_200, 4)
   t.equal(must.filter(({ name }) => name === 'n000').length, 1, 'what must ride is not taken twice')
-  const alone = new DisseminationQueue()
+  const alone = new DisseminationQueue(1_000)
   alone.add({
     ...recordOf(1),
     cannotReach: Array.from({ length: 64 }, (_, index) => `${'n'.repeat(60)}${index}`),

@@ -3,6 +3,7 @@
  * cut off, all of it is given back with the link, and others are served meanwhile.
  */
 import { actor } from '@understudy/runtime'
+import { UnresolvedRef } from '@understudy/runtime/codec'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { test } from 'tap'
@@ -110,3 +111,38 @@ for (const { what, most, mib, envelope } of floods) {
     },
   )
 }
+
+void test(
+  'a flood of refs, short ones and some of a mebibyte: so many are remembered, and only short ones',
+  { timeout: 120_000 },
+  async (t) => {
+    const scene = await fuzzScene(t)
+    const { cluster, insider, isWell } = scene
+    await isWell('before')
+    const before = await heapMib()
+    const ref = (n: number, path: string): UnresolvedRef =>
+      new UnresolvedRef(['far', 1, `/${n}${path}`, n, `p${n % 100}`])
+    const held: number[] = []
+    for (const [life, what, path, count] of [
+      [5, 'the longest that are remembered', long, 17_000],
+      [6, 'longer ones', 'x'.repeat(1_000_000), 100],
+    ] as const) {
+      const peer = await insider({ incarnation: life })
+      peer.send([0, 0, 'p', 't', ['ref']])
+      for (let n = 0; n < count; n++) {
+        peer.send([2, [0, '/user/nobody', null], 0, [ref(n, path)]])
+        if (n % 20 === 19) await cluster.platform.settle()
+      }
+      await cluster.advance(10)
+      t.equal(peer.ended(), undefined, what)
+      peer.link.close('CLUSTER_NODE_LEFT')
+      await cluster.advance(1_000)
+      held.push((await heapMib()) - before)
+      t.comment(`${count} refs, ${what}: ${held.at(-1)?.toFixed(1)} MiB`)
+    }
+    const [short = 0, all = 0] = held
+    t.ok(short < 160, `${short.toFixed(1)} MiB`)
+    t.ok(all < short + 16, `${(all - short).toFixed(1)} MiB more for the long ones`)
+    await isWell('afterwards')
+  },
+)

@@ -12,13 +12,20 @@ export function retransmitLimit(mult: number, n: number): number {
 
 /**
  * The records to pass on, at most one for each name: a newer one takes the place of the older. Only the end of a life stays
- * beside a life of the same name at another address: who did not hear of the end could not take that for its successor.
- * `take` costs as much as it gives, and O(distinct counts), at most the retransmit limit.
+ * beside a life of the same name at another address: who did not hear of the end could not take that for its successor. It
+ * is the last end of that name: who hears of it needs none before. Above `recordsMax`, which the honest do not reach, what
+ * was passed on most is dropped, so that no member can make the queue grow by telling of ever more lives and names. `take`
+ * costs as much as it gives, and O(distinct counts), at most the retransmit limit.
  */
 export class DisseminationQueue {
   /** By the times that they were passed on; in each the one that came there first in front. */
   readonly #levels: Map<string, MemberRecord>[] = []
   readonly #levelOf = new Map<string, number>()
+  readonly #recordsMax: number
+
+  constructor(recordsMax: number) {
+    this.#recordsMax = recordsMax
+  }
 
   get length(): number {
     return this.#levelOf.size
@@ -29,18 +36,22 @@ export class DisseminationQueue {
     const dropped = this.drop(record.name)
     this.#put(record.name, record, 0)
     if (dropped !== undefined && isFinal(dropped.kind) && dropped.address !== record.address) {
-      this.#put(`${dropped.name} ${dropped.address}`, dropped, 0)
+      // No name has a space in it.
+      const key = `${dropped.name} ended`
+      this.drop(key)
+      this.#put(key, dropped, 0)
     }
+    if (this.#levelOf.size > this.#recordsMax) this.#dropOne()
   }
 
   /** Returns what was there. */
-  drop(name: string): MemberRecord | undefined {
-    const level = this.#levelOf.get(name)
+  drop(key: string): MemberRecord | undefined {
+    const level = this.#levelOf.get(key)
     if (level === undefined) return undefined
     const records = this.#levels[level]
-    const record = records?.get(name)
-    records?.delete(name)
-    this.#levelOf.delete(name)
+    const record = records?.get(key)
+    records?.delete(key)
+    this.#levelOf.delete(key)
     return record
   }
 
@@ -74,6 +85,16 @@ export class DisseminationQueue {
       this.#levels[level]?.delete(key)
       if (level + 1 < limit) this.#put(key, record, level + 1)
       else this.#levelOf.delete(key)
+    }
+  }
+
+  /** Of those that were passed on most the one that came there first. */
+  #dropOne(): void {
+    for (let level = this.#levels.length - 1; level >= 0; level--) {
+      for (const key of this.#levels[level]?.keys() ?? []) {
+        this.drop(key)
+        return
+      }
     }
   }
 

@@ -293,6 +293,7 @@ export class LinkCore implements Core<LinkInput, LinkEffect, LinkStatus> {
     const isMinority = live * 2 <= known
     const steps = (isMinority ? 2 : 0) + (this.#isDecider(link.name) ? 0 : 1)
     link.state = 'refusing'
+    this.#effects.push({ type: 'mute-link', linkId: link.linkId })
     link.untilMs = nowMs + steps * this.#checked.settleMs
     this.#noteDue(link.untilMs)
   }

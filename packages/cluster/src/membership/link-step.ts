@@ -89,6 +89,8 @@ export type LinkEffect =
   | CloseLink
   /** Tell the peer that this link is the one to use. May be said again of a link in use. */
   | { readonly type: 'choose'; readonly linkId: number }
+  /** This link stands only until the peer has been told that its life is over: nothing it says there is delivered. */
+  | { readonly type: 'mute-link'; readonly linkId: number }
   /** A life that had no link before; `peer` says who it is, the shell's handshake has checked it. */
   | { readonly type: 'met'; readonly peer: MemberFacts; readonly linkId: number }
   /** From now on what is sent to that member goes through this link. `epoch` only grows for a life, from 1. */

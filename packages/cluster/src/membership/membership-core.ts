@@ -353,6 +353,9 @@ export class MembershipCore implements Membership {
         this.#peers.delete(effect.linkId)
         this.#effects.push(effect)
         return
+      case 'mute-link':
+        this.#effects.push(effect)
+        return
       case 'choose':
         this.#effects.push({ type: 'send-chosen', linkId: effect.linkId })
         return

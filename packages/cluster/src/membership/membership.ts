@@ -71,6 +71,8 @@ export type MembershipEffect =
   | CloseLink
   /** Tell the peer that this link is the one to use. */
   | { readonly type: 'send-chosen'; readonly linkId: number }
+  /** That life is over, and is to be told so on this link: nothing it says there is delivered. */
+  | { readonly type: 'mute-link'; readonly linkId: number }
   | { readonly type: 'send-gossip'; readonly linkId: number; readonly payload: unknown }
   | { readonly type: 'send-goodbye'; readonly linkId: number }
   /** Met for the first time in this life; owns no places unless its status is `alive`. */

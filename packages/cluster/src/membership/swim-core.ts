@@ -150,7 +150,7 @@ export class SwimCore implements Core<SwimInput, SwimEffect, SwimStatus> {
   readonly #figures: CheckedSwimOptions
   readonly #random: SwimRandom
   readonly #table: MemberTable
-  readonly #queue = new DisseminationQueue()
+  readonly #queue: DisseminationQueue
   readonly #awareness = new Awareness()
   readonly #silence: Silence
   readonly #prober: Prober
@@ -183,6 +183,8 @@ export class SwimCore implements Core<SwimInput, SwimEffect, SwimStatus> {
     const phase = options.phase ?? 'joining'
     const own: MemberRecord = { ...options.self, refutation: 0, kind: phase, phase, cannotReach: [] }
     this.#table = new MemberTable(own, this.#figures.membersMax)
+    // A record and an end for each name of a full table.
+    this.#queue = new DisseminationQueue(2 * (this.#figures.membersMax + 1))
     for (const record of options.known ?? []) {
       if (record.name !== own.name && this.#table.get(record.name) === undefined && this.#table.makeRoom()) {
         // A doubt from before has no time that it began at: whoever still has it will tell.

@@ -1,5 +1,5 @@
 /** What happens among the nodes, for people and programs: each fact as an event, a log line, and a figure. */
-import type { EventStream, Logger, Metrics } from '@understudy/runtime'
+import { silentLogger, type EventStream, type Logger, type Metrics } from '@understudy/runtime'
 import type { DownReason, SuspectReason } from '../membership/membership.ts'
 import type { MembershipEffect } from '../membership/membership.ts'
 import type { View } from '../membership/view.ts'
@@ -83,9 +83,21 @@ export interface FactSink {
   readonly log: Logger
   readonly events: EventStream<ClusterEvents>
   readonly metrics: Metrics
+  /** Whether another line of that kind, about that member, is written to the log, or only counted. */
+  readonly isWritten: (key: string) => boolean
 }
 
-export function tellFact(fact: MemberFact, { node, log, events, metrics }: FactSink): void {
+/** What honest members say; a bad one says what it likes, and must not make a series of each. */
+const countedReasons: ReadonlySet<string> = new Set([
+  'refused',
+  'replaced',
+  'unreachable',
+  'indirectly-connected',
+])
+
+export function tellFact(fact: MemberFact, sink: FactSink): void {
+  const { node, events, metrics } = sink
+  const log = sink.isWritten(keyOf(fact)) ? sink.log : silentLogger
   switch (fact.type) {
     case 'member-joined':
     case 'member-up': {
@@ -125,7 +137,8 @@ export function tellFact(fact: MemberFact, { node, log, events, metrics }: FactS
     case 'member-down': {
       const { name, incarnation, reason, by } = fact
       log.warn({ node, member: name, incarnation, reason, by }, `member "${name}" is down: ${reason}`)
-      metrics.counter('understudy_members_down_total', { reason }).add()
+      const counted = countedReasons.has(reason) ? reason : 'other'
+      metrics.counter('understudy_members_down_total', { reason: counted }).add()
       events.emit('member-down', { name, incarnation, reason, by })
       return
     }
@@ -165,4 +178,9 @@ export function tellFact(fact: MemberFact, { node, log, events, metrics }: FactS
     default:
       fact satisfies never
   }
+}
+
+function keyOf(fact: MemberFact): string {
+  if ('name' in fact) return `${fact.type} ${fact.name}`
+  return 'member' in fact ? `${fact.type} ${fact.member.name}` : fact.type
 }

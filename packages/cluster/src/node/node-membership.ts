@@ -3,7 +3,7 @@
  * another life when one is over.
  */
 import type { ActorError, EventStream, Logger, Metrics, Timer } from '@understudy/runtime'
-import { CoreShell, type InternalSystem, type Kernel } from '@understudy/runtime/internal'
+import { CoreShell, LogThrottle, type InternalSystem, type Kernel } from '@understudy/runtime/internal'
 import { majorityOf } from '../membership/bootstrap-core.ts'
 import type { Discovery } from '../membership/discovery.ts'
 import type { DowningLease } from '../membership/downing-lease.ts'
@@ -47,6 +47,8 @@ export class NodeMembership {
   readonly #log: Logger
   readonly #metrics: Metrics
   readonly #facts: FactSink
+  /** A member that tells of ever more lives must not fill the log of all: ten lines of a kind, for each name, a minute. */
+  readonly #throttle = new LogThrottle({ windowMs: 60_000 })
   readonly #searches: Disposable[] = []
   /** What each source of addresses said last; `undefined`: nothing yet. */
   readonly #found: (readonly NodeAddress[] | undefined)[]
@@ -64,7 +66,13 @@ export class NodeMembership {
     this.#kernel = system.kernel
     this.#log = system.kernel.log
     this.#metrics = system.metrics
-    this.#facts = { node: this.#kernel.nodeName, log: this.#log, events, metrics: this.#metrics }
+    this.#facts = {
+      node: this.#kernel.nodeName,
+      log: this.#log,
+      events,
+      metrics: this.#metrics,
+      isWritten: (key) => this.#isWritten(key),
+    }
     this.#found = host.discovery.map(() => undefined)
     this.standing = new Standing({
       kernel: this.#kernel,
@@ -211,6 +219,9 @@ export class NodeMembership {
       case 'close-link':
         links.close(effect.linkId, effect.code)
         return
+      case 'mute-link':
+        links.session(effect.linkId)?.mute()
+        return
       case 'send-chosen':
         links.session(effect.linkId)?.choose()
         return
@@ -264,6 +275,14 @@ export class NodeMembership {
       default:
         tellFact(effect, this.#facts)
     }
+  }
+
+  #isWritten(key: string): boolean {
+    const nowMs = this.#kernel.clock.monotonicMs()
+    for (const { key: earlier, counted } of this.#throttle.due(nowMs)) {
+      this.#log.warn({ node: this.#kernel.nodeName, counted }, `${counted} more: ${earlier}`)
+    }
+    return this.#throttle.note(key, nowMs) === 'write'
   }
 
   #up(effect: MembershipEffect & { readonly type: 'self-up' }): void {

@@ -75,6 +75,8 @@ export class PeerSession implements LaneKeeper {
   /** When a frame was last taken for a sign of life; the node's to keep. */
   activeAtMs = Number.NEGATIVE_INFINITY
   isClosed = false
+  /** See `mute`. */
+  isMuted = false
   #nextAskId = 1
   readonly #rooms: RoomQueue
   #senders: (() => void)[] = []
@@ -161,6 +163,14 @@ export class PeerSession implements LaneKeeper {
   /** Closes every link, which is all that `close` does not do. */
   closeLinks(code: string): void {
     for (const link of this.links) link.close(code)
+  }
+
+  /**
+   * The peer's life is over, and it is to be told so on these links: until they are closed nothing that it says reaches an
+   * actor, and nothing is answered.
+   */
+  mute(): void {
+    this.isMuted = true
   }
 
   /** The session is over, or given up: whoever waits learns it now, and nothing of any lane reaches an actor any more. */

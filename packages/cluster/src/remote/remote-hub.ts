@@ -5,6 +5,7 @@
 import { ActorError, type Protocol, type RoomOptions } from '@understudy/runtime'
 import type { EndReason, Envelope, Kernel, Ref, WatchRecord } from '@understudy/runtime/internal'
 import type { Unsendable } from '../wire/unsendable.ts'
+import { nameLengthMax, pathLengthMax } from '../wire/wire-limits.ts'
 import type { Recipient } from '../wire/wire-protocol.ts'
 import { NodeDown } from './cluster-error.ts'
 import { GoneRef } from './gone-ref.ts'
@@ -44,6 +45,8 @@ export interface RemoteHubOptions {
 const refsMax = 16_384
 /** Protocols that only refs have named. */
 const unknownProtocolsMax = 1_024
+/** Characters of what is remembered by. Longer names and paths are in no envelope: nobody is reached by them. */
+const refKeyMax = 2 * nameLengthMax + pathLengthMax + 64
 
 export class RemoteHub {
   readonly kernel: Kernel
@@ -198,6 +201,10 @@ export class RemoteHub {
   }
 
   #boundRef(node: string, incarnation: number, path: string, uid: number, protocol: Protocol): RemoteRef {
+    // A frame has room for a path of a mebibyte, and a peer for a new one in each: what is kept of them has to be small.
+    if (node.length + path.length + protocol.name.length + 64 > refKeyMax) {
+      return new RemoteRef(this, node, incarnation, path, uid, protocol)
+    }
     const key = `${node}/${incarnation}/${uid}/${protocol.name}${path}`
     const known = this.#refs.get(key)
     if (known !== undefined && known.protocol === protocol) return known
@@ -217,6 +224,7 @@ export class RemoteHub {
     let protocol = this.#unknownProtocols.get(name)
     if (protocol === undefined) {
       protocol = Object.freeze({ name, messages: Object.freeze({}) })
+      if (name.length > nameLengthMax) return protocol
       if (this.#unknownProtocols.size >= unknownProtocolsMax) this.#unknownProtocols.clear()
       this.#unknownProtocols.set(name, protocol)
     }

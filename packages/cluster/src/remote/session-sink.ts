@@ -107,7 +107,7 @@ export class SessionSink implements FrameSink, CallKeeper, Sender, Watcher {
 
   onTell(recipient: IncomingRecipient, type: IncomingType, message: Message): void {
     // A good-bye in the same frame ended the link: what stands behind it belongs to no epoch.
-    if (this.#session.isClosed) return
+    if (this.#isDeaf) return
     const problem = this.#checked(type, message)
     if (problem !== undefined) {
       this.#refused(
@@ -150,7 +150,7 @@ export class SessionSink implements FrameSink, CallKeeper, Sender, Watcher {
 
   /** Maybe later than it came, or again: whoever lives there by then gets it, unless this epoch is over. */
   #deliverLossy(recipient: IncomingRecipient, type: IncomingType, message: Message): void {
-    if (this.#session.isClosed) return
+    if (this.#isDeaf) return
     const cell = this.#cellOf(recipient)
     if (cell?.kind.protocol.name !== type.protocol) return
     this.#deliver(recipient, cell, new Envelope(message, this, null, EnvelopeKind.user))
@@ -165,7 +165,7 @@ export class SessionSink implements FrameSink, CallKeeper, Sender, Watcher {
     sender: string | undefined,
     chain: readonly CallLink[],
   ): void {
-    if (this.#session.isClosed) return
+    if (this.#isDeaf) return
     if (this.#calls.has(askId) || this.#calls.size >= pendingAsksMax) {
       const text = this.#calls.has(askId)
         ? `ask ${askId} is open already`
@@ -217,6 +217,11 @@ export class SessionSink implements FrameSink, CallKeeper, Sender, Watcher {
     const path = sender ?? chain.at(-1)?.path
     const from = path === undefined ? this : new RemoteSender(this.#session.name, path)
     this.#deliver(recipient, cell, new Envelope(message, from, call, EnvelopeKind.user))
+  }
+
+  /** Whether what arrives is nobody's: the session is over, or the life of the peer. */
+  get #isDeaf(): boolean {
+    return this.#session.isClosed || this.#session.isMuted
   }
 
   #deliver(recipient: Recipient, cell: Cell, envelope: Envelope): void {
@@ -292,7 +297,7 @@ export class SessionSink implements FrameSink, CallKeeper, Sender, Watcher {
     problem: string,
     field: string | undefined,
   ): void {
-    if (this.#session.isClosed) return
+    if (this.#isDeaf) return
     if (!this.#host.takes(recipient)) {
       // As on one node: that nobody lives there comes before what is wrong with the message.
       if (askId !== undefined) this.#fail(askId, this.#nobody(recipient, type))
@@ -385,7 +390,7 @@ export class SessionSink implements FrameSink, CallKeeper, Sender, Watcher {
   // ---- Watches -------------------------------------------------------------------------------------------------
 
   onWatch(watchId: number, recipient: IncomingRecipient): void {
-    if (this.#session.isClosed) return
+    if (this.#isDeaf) return
     if (this.#watches.has(watchId) || this.#watches.size >= watchesMax) {
       const isTwice = this.#watches.has(watchId)
       this.#host.fault(
@@ -440,7 +445,7 @@ export class SessionSink implements FrameSink, CallKeeper, Sender, Watcher {
   }
 
   onTerminated(watchId: number, reason: string): void {
-    if (this.#session.isClosed) return
+    if (this.#isDeaf) return
     this.#session.watchOver(watchId)
     this.#host.terminated(this.#session, watchId, isEndReason(reason) ? reason : 'stopped')
   }

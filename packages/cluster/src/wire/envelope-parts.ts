@@ -16,6 +16,8 @@ export function readRecipient(value: unknown): IncomingRecipient | undefined {
     return isId(second) ? { kind: 'actor', path: first, uid: second, target: undefined } : undefined
   }
   if (kind === RECIPIENT_ENTITY && isText(first, nameLengthMax) && isText(second, pathLengthMax)) {
+    // No ref has such a key, and no actor such a name.
+    if (second === '') return undefined
     return { kind: 'entity', name: first, key: second, target: undefined }
   }
   return undefined

@@ -76,7 +76,7 @@ const catalogue = {
     type: 'counter',
     unit: 'nodes',
     labels: ['reason'],
-    help: 'Members that were given up; reason: refused, replaced, unreachable, indirectly-connected',
+    help: 'Members that were given up; reason: refused, replaced, unreachable, indirectly-connected, other',
   },
   understudy_frames_total: {
     type: 'counter',
