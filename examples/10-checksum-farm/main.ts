@@ -138,6 +138,7 @@ async function runFarm(root: string, everything: boolean, output: string): Promi
   await meetingPlace.publish(node.address)
   say(`one more node, from another terminal: npm run farm:node -- --join ${meetingPlace.directory}`)
 
+  let isWritten = false
   // Ctrl-C: the nodes are stopped in order, and whatever the main flow still waits for is of no interest any more.
   for (const [signal, code] of [
     ['SIGINT', 130],
@@ -145,7 +146,8 @@ async function runFarm(root: string, everything: boolean, output: string): Promi
   ] as const) {
     process.once(signal, () => {
       screen.end()
-      console.error(`${signal}: stopping the nodes; ${printable(relative(output))} is not written`)
+      const written = isWritten ? '' : `; ${printable(relative(output))} is not written`
+      console.error(`${signal}: stopping the nodes${written}`)
       void node
         .shutdown(signal)
         .then(() => meetingPlace[Symbol.asyncDispose]())
@@ -175,7 +177,7 @@ async function runFarm(root: string, everything: boolean, output: string): Promi
   const forEver = { timeoutMs: Number.POSITIVE_INFINITY, signal: new AbortController().signal }
   const glance = async (): Promise<void> => {
     const progress = await farmRef.ask({ type: 'progress' })
-    if (system.coordinatedShutdown.isRunning()) return
+    if (isStopping()) return
     const { names, present } = rollCall
     screen.glance(
       { progress, nodes: names, living: present, shares: node.shares(), restarts },
@@ -185,11 +187,17 @@ async function runFarm(root: string, everything: boolean, output: string): Promi
   // A glance that fails shows nothing; the main flow meets the same failure and says so.
   const ticker = setInterval(() => void glance().catch(() => undefined), 100)
 
+  const isStopping = (): boolean => system.coordinatedShutdown.isRunning()
+  const never = new Promise<never>(() => undefined)
+  /** As the promise, but never once the farm is being stopped: whatever follows would be said behind the last word. */
   const whenUp = <T>(promise: Promise<T>): Promise<T> =>
-    promise.catch((error: unknown) => {
-      if (system.coordinatedShutdown.isRunning()) return new Promise<never>(() => undefined)
-      throw error
-    })
+    promise.then(
+      (value) => (isStopping() ? never : value),
+      (error: unknown) => {
+        if (isStopping()) return never
+        throw error
+      },
+    )
   const finished = farmRef.ask({ type: 'finished' }, forEver)
   // Awaited below, behind the half-way mark: until then a failure is not unhandled.
   finished.catch(() => undefined)
@@ -209,8 +217,8 @@ async function runFarm(root: string, everything: boolean, output: string): Promi
 
   const progress = await whenUp(finished)
   say(`all ${progress.found} files are settled; waiting for node ${busiest} to rejoin`)
-  await down
-  await rollCall.whenPresent(nodeNames)
+  await whenUp(down)
+  await whenUp(rollCall.whenPresent(nodeNames))
   clearInterval(ticker)
   await glance()
   screen.end()
@@ -221,6 +229,7 @@ async function runFarm(root: string, everything: boolean, output: string): Promi
     // One that leaves at this very moment takes its figure with it.
     workerRestarts += await stats.ask({ type: 'restarts' }).catch(() => 0)
   }
+  await whenUp(Promise.resolve())
   const seconds = (clock.monotonicMs() - startedMs) / 1_000
   console.log(summary(progress, rollCall.names, results, restarts + workerRestarts, seconds))
   for (const [file, reason] of [...failures].sort(byName)) {
@@ -229,6 +238,7 @@ async function runFarm(root: string, everything: boolean, output: string): Promi
   const lines = [...results].sort(byName).map(([file, { sha256 }]) => checksumLine(sha256, relative(file)))
   await writeFile(draft, lines.join(''))
   await rename(draft, output)
+  isWritten = true
   console.log(
     `wrote ${printable(relative(output))}; check it with: sha256sum -c ${printable(relative(output))}`,
   )

@@ -343,6 +343,45 @@ void test('two nodes of one name: both are told, the first stays', async (t) => 
     t.equal(lines.length, 1, 'once for peer and code')
     t.match(lines[0]?.message, /choose another name/)
   }
+  const told = cluster.logOf('b').filter(({ message }) => message.includes('living node'))
+  t.ok(told.length > 0)
+  for (const { message } of told)
+    t.notMatch(message, /two living nodes are named "b", at [^ ]+:/, 'two have two places')
+  t.ok(
+    told.some(({ message }) => message.startsWith('another living node is named "b", as the one at ws://')),
+  )
+})
+
+void test('a node that waits says so in its log, less and less often, until it is in a cluster', async (t) => {
+  await using cluster = virtualCluster()
+  const waiting = () =>
+    cluster.logOf('b').filter(({ message }) => message.startsWith('not in a cluster yet: '))
+  const b = await cluster.start('b', { seeds: ['a'], expect: 2 })
+  await cluster.advance(9_000)
+  t.equal(waiting().length, 0)
+  await cluster.advance(22_000)
+  const address = cluster.addressOf('a')
+  const seeds = `seeds: ${address} CLUSTER_DIAL_REFUSED`
+  t.equal(
+    waiting()[0]?.message,
+    `not in a cluster yet: waiting for 1 more of 2 expected members (met: b); ${seeds}`,
+  )
+  t.equal(waiting().length, 2, 'after 10 s, and 20 s later')
+  await cluster.start('a', { expect: 2, seeds: ['b'] })
+  await cluster.result(b.whenMembers(2))
+  await cluster.advance(120_000)
+  t.equal(waiting().length, 2)
+})
+
+void test('a node that founds a cluster alone says which seeds did not answer, and why', async (t) => {
+  await using cluster = virtualCluster()
+  await cluster.start('b', { seeds: ['a'] })
+  await cluster.advance(10_000)
+  const founded = cluster.logOf('b').filter(({ fields }) => fields['how'] === 'founded')
+  t.same(
+    founded.map(({ message }) => message),
+    [`a cluster was founded with b, without ${cluster.addressOf('a')} (CLUSTER_DIAL_REFUSED)`],
+  )
 })
 
 void test('a node that is its own seed does not dial itself', async (t) => {
@@ -426,6 +465,12 @@ void test('startNode: a wrong option is refused before anything is opened, and t
     [{ seeds: ['ws://127.0.0.1'] }, /it must be "ws:\/\/host:port"/, 'CLUSTER_BAD_ADDRESS'],
     [{ seeds: ['ws://127.0.0.1:0'] }, /give the port that is listened on/, 'CLUSTER_BAD_ADDRESS'],
     [{ weight: -1 }, /"weight" must be from 0 to 1000, got -1/],
+    [{ nmae: 'b' } as never, /Cannot start node "a": there is no option "nmae"; there are name, listen, /],
+    [{ admit: { name: ['b'] } } as never, /no option "admit.name"; there are names, addresses, /],
+    [{ admission: { alowAddresses: [] } } as never, /no option "admission.alowAddresses"; there are /],
+    [{ downing: { stableAfterMS: 1 } } as never, /no option "downing.stableAfterMS"; there are strategy, /],
+    [{ downing: 'down-all' } as never, /"downing" must be an object with any of strategy, .*; got down-all/],
+    [{ membership: { probeInterval: 1 } } as never, /no option "membership.probeInterval"; there are /],
     [{ cluster: '' }, /"cluster" must have 1 to 128 characters/],
     [{ zone: 'z'.repeat(129) }, /"zone" must have 1 to 128 characters, got 129/],
     [{ membership: { probeIntervalMs: 1 } }, /probeIntervalMs 1: it must be from 10 to 600000/],

@@ -1,6 +1,15 @@
 /** The main example as a user runs it: real processes, a real kill, and `sha256sum` as the judge. */
-import { execFile, execFileSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { execFile, execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { test } from 'tap'
@@ -80,6 +89,29 @@ test('the farm shows kill and rejoin even with nothing to do, and leaves its own
   t.match(output, /\| files +\| +0 \|/)
   t.equal(readFileSync(path.join(cwd, 'd/checksums.txt'), 'utf8'), '')
 })
+
+for (const [moment, shown] of [
+  ['waits for its node', /waiting for node [abc] to rejoin/],
+  ['is about to write', /is back, as a new incarnation/],
+] as const) {
+  test(`Ctrl-C while the farm ${moment}: what it says of its output is true`, async (t) => {
+    const cwd = scratch(t)
+    mkdirSync(path.join(cwd, 'd'))
+    const farm = spawn(process.execPath, [program, 'd'], { cwd, stdio: ['ignore', 'pipe', 'pipe'] })
+    let output = ''
+    const hear = (chunk: Buffer): void => {
+      output += chunk.toString()
+      if (shown.test(output) && !farm.killed) farm.kill('SIGINT')
+    }
+    farm.stdout.on('data', hear)
+    farm.stderr.on('data', hear)
+    await once(farm, 'close')
+    t.match(output, /SIGINT: stopping the nodes/)
+    const isWritten = readdirSync(cwd).includes('checksums.txt')
+    t.equal(output.includes('checksums.txt is not written'), !isWritten, output)
+    t.equal(output.includes('wrote checksums.txt'), isWritten, output)
+  })
+}
 
 test('the farm names a directory that is missing, and exits with 2', async (t) => {
   const { code, output } = await run(scratch(t), 'nowhere')

@@ -150,10 +150,12 @@ export function tellFact(fact: MemberFact, sink: FactSink): void {
     }
     case 'name-conflict': {
       const { name, addresses } = fact
-      log.error(
-        { node, name, addresses },
-        `two living nodes are named "${name}", at ${addresses.join(' and ')}: give each a name of its own`,
-      )
+      // Who was turned away knows its own address only.
+      const who =
+        addresses.length > 1
+          ? `two living nodes are named "${name}", at ${addresses.join(' and ')}`
+          : `another living node is named "${name}", as the one at ${addresses.join()} is`
+      log.error({ node, name, addresses }, `${who}: give each a name of its own`)
       events.emit('name-conflict', { name, addresses })
       return
     }

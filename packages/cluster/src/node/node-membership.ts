@@ -20,6 +20,10 @@ import type { PeerLinks } from './peer-links.ts'
 /** Between a life that ended because of its name and the next one: enough for a few rounds of gossip and dials. */
 const nameConflictPauseMs = 10_000
 
+/** How long a node may wait to join before its log says what for; each further line comes after twice that time. */
+const waitingLogMs = 10_000
+const waitingLogMaxMs = 600_000
+
 export interface NodeMembershipHost {
   readonly system: InternalSystem
   readonly hub: RemoteHub
@@ -57,6 +61,7 @@ export class NodeMembership {
   #leaseOwner: string | undefined
   #isRenewing = false
   #pause: Timer | undefined
+  #waitingLog: Timer | undefined
   #isDraining = false
   #isClosed = false
 
@@ -123,6 +128,7 @@ export class NodeMembership {
   close(): void {
     this.#isClosed = true
     this.#pause?.cancel()
+    this.#waitingLog?.cancel()
     this.#shell?.close()
     for (const search of this.#searches.splice(0)) search[Symbol.dispose]()
     this.#releaseLease()
@@ -132,6 +138,7 @@ export class NodeMembership {
   removed(by: string, reason: string): void {
     if (this.#isClosed || this.#isRenewing) return
     this.#isRenewing = true
+    this.#waitingLog?.cancel()
     this.#shell?.close()
     this.standing.hold(`this life was given up by ${by}: ${reason}`)
     const required = this.#required()
@@ -180,7 +187,19 @@ export class NodeMembership {
     this.#host.links.resume()
     this.#host.useView(core.view())
     this.#tellSeeds()
+    this.#logIfWaiting(waitingLogMs)
     this.step({ type: 'started' })
+  }
+
+  /** A node that waits for others does nothing that anybody sees: a wrong port would be looked for everywhere else. */
+  #logIfWaiting(delayMs: number): void {
+    const { clock, nodeName } = this.#kernel
+    this.#waitingLog = clock.setTimer(clock.monotonicMs() + delayMs, () => {
+      const bootstrap = this.status()?.bootstrap
+      if (bootstrap === undefined || bootstrap.phase === 'alive' || this.#isDraining) return
+      this.#log.warn({ node: nodeName, met: bootstrap.met }, `not in a cluster yet: ${bootstrap.summary}`)
+      this.#logIfWaiting(Math.min(2 * delayMs, waitingLogMaxMs))
+    })
   }
 
   // ---- Discovery -----------------------------------------------------------------------------------------------
@@ -287,11 +306,22 @@ export class NodeMembership {
 
   #up(effect: MembershipEffect & { readonly type: 'self-up' }): void {
     const { how, with: others } = effect
+    this.#waitingLog?.cancel()
     const text =
-      how === 'founded' ? `a cluster was founded with ${others.join(', ')}` : `joined ${others.join(', ')}`
+      how === 'founded'
+        ? `a cluster was founded with ${others.join(', ')}${this.#unheardSeeds()}`
+        : `joined ${others.join(', ')}`
     this.#log.info({ node: this.#kernel.nodeName, how, others }, text)
     this.standing.release()
     this.#host.events.emit('self-up', { how, with: others })
+  }
+
+  /** Where the others are that this node should have founded the cluster with, if that is what they are. */
+  #unheardSeeds(): string {
+    const failed = (this.status()?.bootstrap.seeds ?? []).filter(({ state }) => state === 'failed')
+    if (failed.length === 0) return ''
+    const shown = failed.slice(0, 10).map(({ address, code }) => `${address} (${code ?? 'failed'})`)
+    return `, without ${shown.join(', ')}${failed.length > shown.length ? ' and others' : ''}`
   }
 
   // ---- The lease of the downing strategy that has one ------------------------------------------------------------

@@ -20,6 +20,7 @@ import type { UserSocketHandler, UserSocketOptions } from '../transport/user-soc
 import type { Transport } from '../transport/transport.ts'
 import type { EntityKind } from '../entity/entity-region.ts'
 import { NodeStartError } from '../remote/cluster-error.ts'
+import { checkOptionNames } from './option-names.ts'
 
 export interface NodeOptions extends SystemOptions {
   /** Unique in the cluster: 1 to 63 of letters, digits, dot, underscore and hyphen, the first a letter or digit. */
@@ -134,12 +135,13 @@ const nodeName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/
 /**
  * Checks what can be checked before anything is opened.
  *
- * @throws {TypeError | RangeError} an option that is out of its range
+ * @throws {TypeError | RangeError} an option that is out of its range, or that there is not
  * @throws {TransportError} CLUSTER_BAD_ADDRESS
  * @throws {NodeStartError} CLUSTER_NO_SECRET: without a secret only loopback is bound
  */
 export function checkNodeOptions(options: NodeOptions): CheckedNodeOptions {
   const cannot = `Cannot start node "${String(options.name)}"`
+  checkOptionNames(cannot, options)
   if (typeof options.name !== 'string' || !nodeName.test(options.name)) {
     throw new TypeError(
       `${cannot}: "name" must be 1 to 63 of letters, digits, dot, underscore and hyphen, and begin with a letter or digit`,
