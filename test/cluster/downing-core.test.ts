@@ -573,6 +573,63 @@ void test('M11 lease: who stood still for so long that it may have been used and
   t.end()
 })
 
+void test('M11 lease: also a stall that began before the trouble counts, and many short ones as one long one', (t) => {
+  const others = ['a', 'b', 'c', 'd']
+  const calm = new DowningWorld(FIVE, { strategy: 'lease' })
+  calm.runUntil(900)
+  calm.tick('e', 70_000)
+  calm.see('e', { unreachable: others })
+  calm.runUntil(70_000 + LONG_MS)
+  t.equal(calm.goers()[0]?.reason, 'lease-denied', 'asleep since before the cut')
+
+  for (const [naps, reason] of [
+    [3, 'lease-denied'],
+    [2, undefined],
+  ] as const) {
+    const world = new DowningWorld(['a', 'e'], { strategy: 'lease' })
+    world.see('e', { suspected: ['a'] })
+    for (let n = 1; n <= naps; n++) world.tick('e', n * 9_000)
+    world.see('e', { unreachable: ['a'] })
+    world.runUntil(LONG_MS)
+    t.equal(world.goers()[0]?.reason, reason, `${naps} naps of 8 s`)
+  }
+
+  const rested = new DowningWorld(['a', 'e'], { strategy: 'lease' })
+  for (const atMs of [0, 60_000]) {
+    rested.runUntil(atMs)
+    rested.tick('e', rested.nowMs + 16_000)
+  }
+  rested.see('e', { unreachable: ['a'] })
+  rested.runUntil(LONG_MS)
+  t.same(
+    rested.goers(),
+    [],
+    'naps that lie further apart than the lease is kept have nothing to do with each other',
+  )
+  t.end()
+})
+
+void test('M11 lease: it is kept long enough for who stood still, also where stableAfterMs is long', (t) => {
+  const lease = (options: DowningOptions = {}): DowningOptions => ({ strategy: 'lease', ...options })
+  const kept = (options: DowningOptions, members: number): number =>
+    checkDowningOptions(lease(options)).leaseReleaseAfterMs(members)
+  t.equal(kept({}, 5), 40_000)
+  t.equal(kept({}, 1_000), 40_000)
+  t.equal(kept({ stableAfterMs: 30_000 }, 1_000), 66_000)
+  t.equal(kept({ probeIntervalMs: 5_000 }, 5), 2 * (28_980 + 2_000 + 5_000))
+  t.equal(kept({ stableAfterMs: 1_000, leaseReleaseAfterMs: 8_000 }, 5), 8_000)
+  t.throws(
+    () => checkDowningOptions(lease({ stableAfterMs: 30_000, leaseReleaseAfterMs: 40_000 })),
+    /leaseReleaseAfterMs 40000: it must be at least 66000 ms, .* stableAfterMs \(30000\).* Raise it, leave it out/,
+  )
+  t.throws(
+    () => checkDowningOptions(lease({ leaseReleaseAfterMs: 35_000 })),
+    /leaseReleaseAfterMs 35000: it must be at least 36000 ms, .* \(15000 with 1000 members\)/,
+  )
+  t.doesNotThrow(() => checkDowningOptions({ leaseReleaseAfterMs: 1 }), 'nobody asks')
+  t.end()
+})
+
 void test('M11 lease: a second partition while it is held does not find both sides holding it', (t) => {
   const world = new DowningWorld(FIVE, { strategy: 'lease' })
   for (const name of ['a', 'b', 'c', 'd']) world.see(name, { unreachable: ['e'] })

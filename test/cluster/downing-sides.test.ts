@@ -258,6 +258,24 @@ void test('M11 Akka IndirectlyConnected5NodeSpec: a clean partition and a missin
   t.end()
 })
 
+void test('M11 ring: who went and knocks again does not push out who stayed', (t) => {
+  // Of a ring c and d stay, a is back, and reaches d but not c.
+  const world = new DowningWorld(['a', 'c', 'd'])
+  const table: readonly NodeSpec[] = [
+    { name: 'a', incarnation: 2, status: 'joining' },
+    { name: 'c' },
+    { name: 'd' },
+  ]
+  for (const name of ['a', 'c', 'd']) world.see(name, { table, claims: { a: ['c'], c: ['a'] } })
+  world.runUntil(LONG_MS)
+  t.same(
+    world.goers().map(({ name, reason }) => `${name} ${reason}`),
+    ['a indirectly-connected'],
+    'and not c, although its name is the higher one',
+  )
+  t.end()
+})
+
 void test('connectedNames: nobody in it misses another, nobody could be added, the order of the names is nothing', (t) => {
   const graph = fc.uniqueArray(fc.constantFrom('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h')).chain((names) =>
     fc.record({
@@ -268,7 +286,7 @@ void test('connectedNames: nobody in it misses another, nobody could be added, t
     }),
   )
   fc.assert(
-    fc.property(graph, fc.nat(), ({ names, pairs }, turn) => {
+    fc.property(graph, fc.nat(), fc.nat(), ({ names, pairs }, turn, drawn) => {
       const edges = new Map<string, Set<string>>()
       for (const [one, other] of pairs) {
         if (one === other) continue
@@ -279,8 +297,16 @@ void test('connectedNames: nobody in it misses another, nobody could be added, t
       const misses = (name: string): boolean => [...(edges.get(name) ?? [])].some((other) => kept.has(other))
       const at = names.length === 0 ? 0 : turn % names.length
       const turned = connectedNames([...names.slice(at), ...names.slice(0, at)], edges)
+      const newcomers = new Set<string>(names.filter((_name, i) => (drawn >> i) % 2 === 1))
+      const others = names.filter((name) => !newcomers.has(name))
+      const keptOfAll = [...connectedNames(names, edges, newcomers)]
       return (
         names.every((name) => kept.has(name) !== misses(name)) &&
+        names.every(
+          (name) => keptOfAll.includes(name) !== keptOfAll.some((one) => edges.get(one)?.has(name)),
+        ) &&
+        keptOfAll.filter((name) => !newcomers.has(name)).join() ===
+          [...connectedNames(others, edges)].join() &&
         [...turned].sort().join() === [...kept].sort().join()
       )
     }),

@@ -2,7 +2,7 @@
 import type { ClusterNode, Link, Transport } from '@understudy/cluster'
 import { test } from 'tap'
 import { Puppet, puppet, watched } from '../support/runtime.ts'
-import { virtualCluster, type VirtualCluster } from '../support/virtual-cluster.ts'
+import { virtualCluster, type StartOptions, type VirtualCluster } from '../support/virtual-cluster.ts'
 
 /** A transport whose links can be got at, in the order in which they were made. */
 interface Tapped extends Transport {
@@ -82,10 +82,10 @@ interface Pair {
   readonly right: Tapped
 }
 
-async function pair(cluster: VirtualCluster): Promise<Pair> {
+async function pair(cluster: VirtualCluster, options: StartOptions = {}): Promise<Pair> {
   const [left, right] = [tapped(cluster, 'a'), tapped(cluster, 'b')]
-  const a = await cluster.start('a', { transport: left })
-  const b = await cluster.start('b', { seeds: ['a'], transport: right })
+  const a = await cluster.start('a', { ...options, transport: left })
+  const b = await cluster.start('b', { ...options, seeds: ['a'], transport: right })
   await cluster.result(Promise.all([a.whenMembers(2), b.whenMembers(2)]))
   a.system.spawn('p', puppet({ who: () => 'a' }))
   return { a, b, left, right }
@@ -198,6 +198,73 @@ void test('PeerLinks: a lane is dialled behind the first word of the peer, whose
   t.equal(dialler.dialled.length, 2, 'and data')
   t.same(refused, [])
 })
+
+/** `b` leaves, with an answer as its last word on the data lane, which is slow: what comes there waits for `go`. */
+async function leavingBehindSlowLane(cluster: VirtualCluster, drainMs?: number) {
+  const both = await pair(cluster, { drainMs })
+  const { a, b, left, right } = both
+  let answer: (value: string) => void = () => undefined
+  b.system.spawn('p', puppet({ late: () => new Promise((resolve) => (answer = resolve)) }))
+  const last = watched(a.ref(Puppet, 'b', '/user/p').ask({ type: 'ask', step: 'late' }))
+  await cluster.until(() => right.dialled.length === 2)
+  // It hears the good-bye at once, and dials on: its seeds are for ever.
+  const c = await cluster.start('c', { seeds: ['a', 'b'] })
+  await cluster.result(c.whenMembers(3))
+  const told: string[] = []
+  a.events.on('member-leaving', () => void told.push('leaving'))
+  a.events.on('member-left', () => void told.push('left'))
+  const { clock } = cluster.platform
+  const startedMs = clock.monotonicMs()
+  let tookMs: number | undefined
+  const ending = b.shutdown().then(() => (tookMs = clock.monotonicMs() - startedMs))
+  await cluster.advance(100)
+  if (told.join() !== 'leaving') throw new Error(`node "b" should be leaving by now, but: ${told.join()}`)
+  const waiting: (() => void)[] = []
+  left.onFrame = (link, _frame, pass) => void (link === 1 ? waiting.push(pass) : pass())
+  answer('done')
+  await cluster.until(() => waiting.length > 0)
+  const go = (): void => {
+    left.onFrame = (_link, _frame, pass) => pass()
+    for (const pass of waiting.splice(0)) pass()
+  }
+  return { ...both, last, told, ending, go, tookMs: () => tookMs }
+}
+
+void test('PeerLinks: who leaves keeps its links until the others have read its last words on every lane', async (t) => {
+  await using cluster = virtualCluster({ shutdownMs: 30_000 })
+  const { a, b, left, last, told, ending, go, tookMs } = await leavingBehindSlowLane(cluster)
+  const removals: string[] = []
+  b.events.on('self-removed', ({ by, reason }) => void removals.push(`by ${by}: ${reason}`))
+  await cluster.advance(800)
+  t.equal(tookMs(), undefined, 'its next life does not begin before')
+  t.equal(last.state, 'open')
+  t.same(told, ['leaving'])
+  t.same([...left.ends.values()], [], 'no link has ended')
+  go()
+  await cluster.until(() => last.state !== 'open')
+  t.equal(last.value, 'done')
+  await cluster.result(ending)
+  t.same(told, ['leaving', 'left'])
+  t.ok((tookMs() ?? 0) < 1_100, `${tookMs()} ms`)
+  t.same(removals, [])
+  const again = await cluster.start('b', { seeds: ['a'] })
+  await cluster.result(again.whenMembers(2))
+  await cluster.until(() => a.members().every(({ status }) => status === 'alive'))
+})
+
+for (const [drainMs, mostMs] of [
+  [undefined, 1_400],
+  [600, 600],
+] as const) {
+  void test(`PeerLinks: nobody who leaves waits for long for who does not read, with drainMs ${drainMs}`, async (t) => {
+    await using cluster = virtualCluster({ shutdownMs: 30_000 })
+    const { last, ending, tookMs } = await leavingBehindSlowLane(cluster, drainMs)
+    await cluster.result(ending)
+    const took = tookMs() ?? 0
+    t.ok(took <= mostMs && took >= Math.min(mostMs, 1_000), `${took} ms`)
+    t.equal(last.state, 'open', 'what comes late is read all the same, as long as no next life knocks')
+  })
+}
 
 /** Asks again while there is no link. */
 async function untilAnswered<T>(cluster: VirtualCluster, askOnce: () => Promise<T>): Promise<T> {

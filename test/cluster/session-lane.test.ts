@@ -422,6 +422,52 @@ void test('PeerSession.goodbye: of who sent and left at once, what was sent is d
   t.same([seen, pair.b.told, sent.state], [['plain 1'], ['goodbye'], 'resolved'])
 })
 
+void test('PeerSession.close: behind a good-bye what waits for a full link still leaves', async (t) => {
+  await using pair = await sessionPair()
+  const seen: string[] = []
+  worker(pair.b, seen)
+  const ref = pair.a.ref(Work, '/user/w')
+  ref.tell(one('plain', 0))
+  await pair.settle()
+  const data = pair.a.links['data']
+  if (data === undefined) throw new Error('there is no data lane')
+  data.outboundBytesMax = 100
+  data.hold()
+  for (let n = 1; n <= 20; n++) {
+    ref.tell(one('plain', n))
+    pair.a.session.flush()
+  }
+  const asked = watched(ref.ask({ type: 'count' }))
+  pair.a.session.goodbye('the node leaves')
+  pair.a.session.close('this node leaves')
+  await pair.settle()
+  t.match([asked.state, asked.error], ['rejected', { code: 'CLUSTER_NODE_DOWN' }])
+  t.same([seen.length, pair.b.told], [1, []])
+  data.release()
+  await pair.settle()
+  t.same([seen.length, pair.b.told], [21, ['goodbye']])
+})
+
+void test('PeerSession.close: of two who leave at once neither waits for the other', async (t) => {
+  await using pair = await sessionPair()
+  worker(pair.b, [])
+  pair.a.ref(Work, '/user/w').tell(one('plain'))
+  await pair.settle()
+  for (const { session } of [pair.a, pair.b]) {
+    session.goodbye('the node leaves')
+    session.close('this node leaves')
+  }
+  t.same([pair.a.links['control']?.ended, pair.a.links['data']?.ended], [undefined, undefined])
+  await pair.settle()
+  t.same(
+    [pair.a.told, pair.b.told].flat().filter((line) => line !== 'lost'),
+    [],
+  )
+  for (const { links } of [pair.a, pair.b]) {
+    t.match([links['control']?.ended, links['data']?.ended], ['CLUSTER_NODE_LEFT', 'CLUSTER_NODE_LEFT'])
+  }
+})
+
 void test('PeerSession.linkClosed: while a peer leaves, control may end before the other lanes are read', async (t) => {
   await using pair = await sessionPair()
   const seen: string[] = []

@@ -1,6 +1,7 @@
 /** Whether a node still counts: what it does when it does not know, when it has been given up, and who it is then. */
 import type { ClusterNode } from '@understudy/cluster'
-import { actor, ask, protocol, tell, type ActorRef } from '@understudy/runtime'
+import { actor, ask, protocol, tell, type ActorContext, type ActorRef } from '@understudy/runtime'
+import { spawnSystemActor, type InternalSystem } from '@understudy/runtime/internal'
 import { test } from 'tap'
 import Type from 'typebox'
 import { sourceModule } from '../support/source-module.ts'
@@ -118,6 +119,46 @@ void test('a node that slept through its removal does nothing more in that life'
   marker(c, later).tell({ type: 'set', n: 2 })
   await cluster.advance(10)
   t.same(later, [`2 in ${c.incarnation}`], 'and it works')
+})
+
+void test('a node that begins another life ends the watches of its own actors with the last one', async (t) => {
+  await using cluster = virtualCluster()
+  const [a, b, c] = await startThree(cluster)
+  const watched = marker(a, [])
+  const ended: string[] = []
+  let act: (task: (ctx: ActorContext<typeof Mark.messages, typeof own>) => void) => void = () => undefined
+  const own = { ended: tell({ reason: Type.String() }) }
+  const guard = actor(Mark, { own }, (ctx) => {
+    act = (task) => task(ctx)
+    return { set: () => undefined, ended: ({ reason }) => void ended.push(reason) }
+  })
+  // An actor of the node itself: it goes on when the user's actors end.
+  spawnSystemActor(c.system as InternalSystem, 'guard', guard)
+  await cluster.platform.settle()
+  const ref = c.ref(Mark, 'a', watched.path)
+  act((ctx) => void ctx.watch(ref, (reason) => ({ type: 'ended', reason })))
+  await cluster.until(() => a.status().watches.watched === 1)
+  const before = c.incarnation
+  const thaw = cluster.freeze(c)
+  await cluster.until(() => a.members().length === 2 && b.members().length === 2)
+  t.equal(a.status().watches.watched, 0)
+  thaw()
+  await cluster.result(Promise.all([a, b, c].map((node) => node.whenMembers(3))))
+  t.ok(c.incarnation > before)
+  t.same(ended, ['node-down'], 'although who was watched lives: nobody here has seen it all the time')
+  t.same(
+    [c.status().watches.watching, a.status().watches.watched],
+    [0, 0],
+    'nor is it announced to the next link',
+  )
+  await cluster.advance(5_000)
+  await cluster.result(a.system.stop(watched))
+  await cluster.advance(1_000)
+  t.same(ended, ['node-down'], 'exactly one notice')
+  const again = marker(a, [])
+  act((ctx) => void ctx.watch(c.ref(Mark, 'a', again.path), (reason) => ({ type: 'ended', reason })))
+  await cluster.until(() => a.status().watches.watched === 1)
+  t.equal(c.status().watches.watching, 1, 'and the next life watches anew')
 })
 
 void test('isConfirmed: by a majority of those that counted when it woke, or by all when none is missing', (t) => {

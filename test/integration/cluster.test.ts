@@ -1,5 +1,11 @@
 /** Three processes on loopback: one is killed, comes back, and all leave in order. */
-import { startNode, type ClusterNode } from '@understudy/cluster'
+import {
+  startNode,
+  webSocketTransport,
+  type ClusterNode,
+  type Link,
+  type Transport,
+} from '@understudy/cluster'
 import { actor, nodePlatform, protocol, silentLogger, tell, type EndReason } from '@understudy/runtime'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
@@ -13,11 +19,17 @@ import { nodeProcess } from '../support/node-process.ts'
 const anyPort = 'ws://127.0.0.1:0'
 const quick = { heartbeatIntervalMs: 200, deadlineMs: 2_000 }
 
-async function localNode(t: Test, name: string, seeds: readonly string[] = []): Promise<ClusterNode> {
+async function localNode(
+  t: Test,
+  name: string,
+  seeds: readonly string[] = [],
+  transport?: Transport,
+): Promise<ClusterNode> {
   const node = await startNode({
     ...quick,
     name,
     seeds,
+    transport,
     listen: anyPort,
     handleSignals: false,
     entities: [tally(name)],
@@ -178,6 +190,35 @@ void test('a node that is its own seed in another spelling finds that out once, 
     a.members().map(({ name }) => name),
     ['a'],
   )
+})
+
+/** Over sockets, with the codes with which its links ended. */
+function heardOut(ends: string[]): Transport {
+  const inner = webSocketTransport()
+  const tap = (link: Link): Link =>
+    new Proxy(link, {
+      get(target, key) {
+        if (key !== 'onClose') return Reflect.get(target, key, target)
+        return (callback: Parameters<Link['onClose']>[0]) =>
+          target.onClose((reason) => {
+            ends.push(reason.code)
+            callback(reason)
+          })
+      },
+    })
+  return {
+    listen: (address, onLink, options) => inner.listen(address, (link) => onLink(tap(link)), options),
+    dial: async (address, options) => tap(await inner.dial(address, options)),
+  }
+}
+
+void test('ClusterNode.shutdown: also over sockets its links are closed by who has read its good-bye', async (t) => {
+  const a = await localNode(t, 'a')
+  const ends: string[] = []
+  const b = await localNode(t, 'b', [a.address], heardOut(ends))
+  await Promise.all([a.whenMembers(2), b.whenMembers(2)])
+  t.match(await b.shutdown(), { clean: true })
+  t.equal(ends[0], 'CLUSTER_MEMBER_LEFT', 'with the first the others end')
 })
 
 void test('ClusterNode.shutdown: while it dials somebody who does not answer, nothing is left', async (t) => {

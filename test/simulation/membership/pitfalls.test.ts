@@ -46,6 +46,37 @@ void test('M6: halves that were apart for half an hour find each other when the 
   )
 })
 
+/** The one seed of all has died long ago: the losers know nobody any more, and who dials them does so from memory. */
+void test('M6: halves whose seeds are gone find each other by the addresses of those that were given up', async (t) => {
+  await passes(
+    t,
+    6,
+    (_, world) => ({ expect: 3, seeds: [world.node('f').address] }),
+    async (world) => {
+      await world.start()
+      await world.whenFormed()
+      world.node('f').kill()
+      await world.sleep(60_000)
+      const mend = world.network.partition([
+        ['a', 'b'],
+        ['c', 'd', 'e'],
+      ])
+      await world.sleep(1_800_000)
+      world.check('the-majority-goes-on', seenBy(world, 'c') === 'c d e', `c sees ${seenBy(world, 'c')}`)
+      for (const name of ['a', 'b'])
+        world.check('nobody-is-known', seenBy(world, name) === '', `${name} sees ${seenBy(world, name)}`)
+      mend()
+      await world.sleep(60_000)
+      for (const { name } of world.up())
+        world.check(
+          'all-are-there',
+          seenBy(world, name) === 'a b c d e',
+          `${name} sees ${seenBy(world, name)}`,
+        )
+    },
+  )
+})
+
 void test('M10: clusters of different labels stay apart, whoever of them dials the other', async (t) => {
   const labelOf = (name: string): string => (name < 'c' ? 'one' : 'two')
   await passes(

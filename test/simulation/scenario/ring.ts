@@ -15,15 +15,21 @@ const keys = Array.from({ length: sampled }, (_, at) => `key-${at}`)
 /** With 128 points a member the deviation of a share is 9 % of it: five of them. */
 const shareSlack = 1.45
 
-const Counter = protocol('counter', {
-  /** `activation` tells one life of the entity from another; `value` counts in that life. */
-  add: ask({}, Type.Object({ activation: Type.Integer(), value: Type.Integer() })),
-})
+/** `activation` tells one life of the entity from another; `value` counts in that life. */
+const add = ask({}, Type.Object({ activation: Type.Integer(), value: Type.Integer() }))
+const Counter = protocol('counter', { add })
+/** Another kind of entities, that does the same. */
+const Tally = protocol('tally', { add })
 type CounterDefinition = Definition<(typeof Counter)['messages'], void>
+
+const kindNames = ['counter', 'tally'] as const
+type KindName = (typeof kindNames)[number]
+const protocolOf = { counter: Counter, tally: Tally } as const
 
 /** Where an activation really lives. */
 interface Activation {
   readonly number: number
+  readonly kind: KindName
   readonly key: string
   readonly process: SimulatedProcess
 }
@@ -121,6 +127,76 @@ class RingWatch {
   }
 }
 
+/** Which kinds of entities each node has. In some runs all have the first one, and nothing else. */
+class Kinds {
+  readonly #byNode = new Map<string, readonly KindName[]>()
+  #isMixed: boolean | undefined
+
+  /** For the same node always the same. */
+  of(world: World, name: string): readonly KindName[] {
+    this.#isMixed ??= world.choose(2, 'swarm/kinds') === 1
+    if (!this.#isMixed) return ['counter']
+    const drawn: readonly (readonly KindName[])[] = [['counter'], ['tally'], ['counter', 'tally']]
+    // Somebody has each.
+    const kinds = name === 'a' ? kindNames : (drawn[world.choose(3, `swarm/kinds/${name}`)] ?? kindNames)
+    const known = this.#byNode.get(name) ?? kinds
+    this.#byNode.set(name, known)
+    return known
+  }
+
+  /** Those of the run. */
+  get all(): readonly KindName[] {
+    return this.#isMixed === true ? kindNames : ['counter']
+  }
+
+  has(node: string, kind: KindName): boolean {
+    return this.#byNode.get(node)?.includes(kind) ?? kind === 'counter'
+  }
+}
+
+/** Where keys of each kind are placed: with nodes that have it, and alike wherever the views are. */
+function watchPlaces(world: World, kinds: Kinds): void {
+  const byView = new Map<string, { readonly by: string; readonly text: string }>()
+  const seen = new Map<SimulatedNode, readonly Member[]>()
+  world.invariant('keys-are-placed-by-kind', () => {
+    for (const { name, node } of world.nodes.filter(
+      (each) => each.isUp && seen.get(each) !== each.node.members(),
+    )) {
+      const members = node.members()
+      seen.set(world.node(name), members)
+      const view = members.map((member) => `${member.name} ${member.incarnation} ${member.status}`).join(', ')
+      const places: string[] = []
+      for (const kind of kinds.all) {
+        const owners = keys.slice(0, 20).map((key) => node.ownerOf(protocolOf[kind], key) ?? '-')
+        places.push(`${kind}: ${owners.join(' ')}`)
+        const isHad = membersWith(members, kinds, kind).length > 0
+        if (!isHad) world.sometimes('nobody-has-the-kind')
+        const wrong = owners.find((owner) => owner !== '-' && isHad && !kinds.has(owner, kind))
+        world.check(
+          'owners-have-the-kind',
+          wrong === undefined,
+          `"${name}" sees ${view}, and places keys of ${kind} on "${wrong}", which has it not`,
+        )
+      }
+      const text = places.join('; ')
+      const other = byView.get(view)
+      world.check(
+        'equal-views-place-kinds-alike',
+        other === undefined || other.text === text,
+        `At view ${view} "${name}" places keys otherwise than "${other?.by}" did:\n${text}\n${other?.text}`,
+      )
+      byView.set(view, { by: name, text })
+    }
+  })
+}
+
+/** Who owns places, and really has that kind. */
+function membersWith(members: readonly Member[], kinds: Kinds, kind: KindName): readonly Member[] {
+  return members.filter(
+    ({ name, status }) => (status === 'alive' || status === 'suspect') && kinds.has(name, kind),
+  )
+}
+
 /** Views come and go under every fault; after the heal all place every key alike. */
 async function owner(world: World): Promise<void> {
   const watch = new MemberWatch(world)
@@ -147,31 +223,48 @@ async function owner(world: World): Promise<void> {
 }
 
 /** Entities that count, asked from everywhere while nodes die and views differ. */
-async function entities(world: World, activations: Activation[]): Promise<void> {
+async function entities(world: World, activations: Activation[], kinds: Kinds): Promise<void> {
   const watch = new MemberWatch(world)
+  watchPlaces(world, kinds)
   await world.start()
+  if (kinds.all.length > 1) world.sometimes('kinds-differ')
   await watch.untilEqual('formed', formedWithinMs)
   world.startFaults()
   const names = ['one', 'two', 'three', 'four']
   const given = new Set<string>()
   const lastSeen = new Map<string, number>()
-  const add = async (client: number, node: SimulatedNode, key: string): Promise<Activation | undefined> => {
+  const addTo = async (
+    client: number,
+    node: SimulatedNode,
+    kind: KindName,
+    key: string,
+  ): Promise<Activation | undefined> => {
     const { process: life } = node
     if (!node.isUp || life === undefined) return undefined
-    const named = node.node.ownerOf(Counter, key)
-    const owners = new Set([named])
     const { node: asker } = node
-    const listening = asker.events.on('view-changed', () => void owners.add(asker.ownerOf(Counter, key)))
+    const owners = new Set<string | undefined>()
+    let isAlwaysHad = true
+    const look = (): void => {
+      owners.add(asker.ownerOf(protocolOf[kind], key))
+      isAlwaysHad &&= membersWith(asker.members(), kinds, kind).length > 0
+    }
+    look()
+    const listening = asker.events.on('view-changed', look)
     let answer: { readonly activation: number; readonly value: number }
     try {
       answer = await world.attempt(
         node,
-        (up) => up.entity(Counter, key).ask({ type: 'add' }, { timeoutMs: 2_000 }),
+        (up) => up.entity(protocolOf[kind], key).ask({ type: 'add' }, { timeoutMs: 2_000 }),
         62_000,
       )
     } catch (error) {
       const code = codeOfAsk(world, error)
       world.sometimes(`ended ${code}`)
+      world.check(
+        'somebody-has-the-kind',
+        code !== 'RUNTIME_NO_SUCH_ACTOR' || !isAlwaysHad,
+        `"${node.name}" asked ${kind} ${key} of ${[...owners].join(', ')}: ${String(error)}; yet its view always had who has that kind`,
+      )
       return undefined
     } finally {
       listening[Symbol.dispose]()
@@ -179,14 +272,16 @@ async function entities(world: World, activations: Activation[]): Promise<void> 
     const activation = activations[answer.activation]
     world.check(
       'answers-are-of-entities',
-      activation?.key === key,
-      `${key} was answered by ${activation?.key}`,
+      activation?.key === key && activation.kind === kind,
+      `${kind} ${key} was answered by ${activation?.kind} ${activation?.key}`,
     )
+    const handler = activation?.process.machine.name ?? ''
+    world.check('handled-where-the-kind-is', kinds.has(handler, kind), `"${handler}" handled ${kind} ${key}`)
     // The view named it when the ask was sent, or later: what waits for a link goes where its key is by then.
     world.check(
       'answered-by-the-named-owner',
-      owners.has(activation?.process.machine.name),
-      `"${node.name}" placed ${key} on ${[...owners].join(', ')}, and was answered by "${activation?.process.name}"`,
+      owners.has(handler),
+      `"${node.name}" placed ${kind} ${key} on ${[...owners].join(', ')}, and was answered by "${activation?.process.name}"`,
     )
     const once = `${answer.activation} ${answer.value}`
     world.check('each-add-counts-once', !given.has(once), `${key}: two asks were given ${once}`)
@@ -206,45 +301,48 @@ async function entities(world: World, activations: Activation[]): Promise<void> 
       await world.sleep(50 + world.choose(16, `client/${client}/wait`) * 100)
       const node = world.anyUp(`client/${client}/node`)
       const key = names[world.choose(names.length, `client/${client}/key`)] ?? 'one'
-      if (node !== undefined) await add(client, node, key)
+      const kind = kinds.all[world.choose(kinds.all.length, `client/${client}/kind`)] ?? 'counter'
+      if (node !== undefined) await addTo(client, node, kind, key)
       noteActivations(world, activations)
     }
   })
   world.heal()
   await watch.untilEqual('views-equal-after-heal', formedWithinMs)
   // Nothing changes any more: every node gets every key from one and the same activation, on the owner.
-  for (const key of names) {
-    const answered = new Set<number>()
-    for (const node of world.nodes) {
-      const activation = await add(9, node, key)
+  for (const kind of kinds.all) {
+    for (const key of names) {
+      const answered = new Set<number>()
+      for (const node of world.nodes) {
+        const activation = await addTo(9, node, kind, key)
+        world.check(
+          'answers-after-heal',
+          activation !== undefined,
+          `"${node.name}" was not answered for ${kind} ${key}`,
+        )
+        if (activation !== undefined) answered.add(activation.number)
+      }
       world.check(
-        'answers-after-heal',
-        activation !== undefined,
-        `"${node.name}" was not answered for ${key}`,
+        'one-activation-answers',
+        answered.size === 1,
+        `With equal views ${kind} ${key} was answered by the activations ${[...answered].join(', ')}`,
       )
-      if (activation !== undefined) answered.add(activation.number)
     }
-    world.check(
-      'one-activation-answers',
-      answered.size === 1,
-      `With equal views ${key} was answered by the activations ${[...answered].join(', ')}`,
-    )
   }
 }
 
 /** Two copies of one entity at once: allowed while views differ, until hand-off exists. */
 function noteActivations(world: World, activations: readonly Activation[]): void {
   const alive = new Map<string, string>()
-  for (const { key, process: life } of activations) {
+  for (const { kind, key, process: life } of activations) {
     if (!life.isAlive) continue
-    const other = alive.get(key)
+    const other = alive.get(`${kind} ${key}`)
     if (other !== undefined && other !== life.machine.name) world.sometimes('entity-in-two-places')
-    alive.set(key, life.machine.name)
+    alive.set(`${kind} ${key}`, life.machine.name)
   }
 }
 
-function counter(world: World, activations: Activation[]): CounterDefinition {
-  return actor(Counter, (ctx) => {
+function counter(world: World, activations: Activation[], kind: KindName = 'counter'): CounterDefinition {
+  return actor(protocolOf[kind], (ctx) => {
     let number = -1
     let value = 0
     return {
@@ -252,7 +350,7 @@ function counter(world: World, activations: Activation[]): CounterDefinition {
         const { running } = world.simulation
         if (number < 0 && running !== undefined) {
           number = activations.length
-          activations.push({ number, key: ctx.key ?? '', process: running.process })
+          activations.push({ number, kind, key: ctx.key ?? '', process: running.process })
         }
         return { activation: number, value: ++value }
       },
@@ -318,24 +416,32 @@ export const ringScenarios: readonly Scenario[] = [
   {
     name: 'ring/entities',
     about:
-      'counters by key, asked while nodes die and views differ: each answers from the owner that its asker sees',
+      'counters by key, asked while nodes die, views differ, and nodes have different kinds: each answers from the owner that its asker sees',
     sometimes: [
       ...['entity-in-two-places', 'ended RUNTIME_ASK_TIMEOUT', 'ended CLUSTER_NODE_DOWN', 'ended killed'],
-      'ended RUNTIME_ACTOR_STOPPED',
+      ...[
+        'ended RUNTIME_ACTOR_STOPPED',
+        'ended RUNTIME_NO_SUCH_ACTOR',
+        'nobody-has-the-kind',
+        'kinds-differ',
+      ],
       'frame-corrupted',
     ],
     faults: entityFaults,
     run: (input) => {
       const activations: Activation[] = []
+      const kinds = new Kinds()
       return simulateTapped(
         {
           ...input,
           nodes: 4,
-          node: (_, world) => ({ entities: [counter(world, activations)] }),
+          node: (name, world) => ({
+            entities: kinds.of(world, name).map((kind) => counter(world, activations, kind)),
+          }),
           faults: { only: entityFaults },
           virtualMsMax: 1_200_000,
         },
-        (world) => entities(world, activations),
+        (world) => entities(world, activations, kinds),
       )
     },
   },

@@ -126,8 +126,10 @@ export class DowningCore {
   #isQuorumUnsafe = false
   /** After a stall: until then nothing is decided, since what was missed is still coming in. */
   #dazedUntilMs = 0
+  /** Stalls within the last `leaseReleaseAfterMs`. */
+  #stalls: readonly { readonly atMs: number; readonly lateMs: number }[] = []
   /**
-   * After a stall so long that others may have got the lease, used it and given it back meanwhile: until then, and as long
+   * After stalls so long that others may have got the lease, used it and given it back meanwhile: until then, and as long
    * as there is trouble, it proves nothing to get it.
    */
   #oversleptUntilMs: number | undefined
@@ -205,10 +207,16 @@ export class DowningCore {
 
   /** We stood still. What was unchanged for us may have changed, and the news is still in the sockets. */
   #wake(lateMs: number, nowMs: number): void {
-    const { leaseReleaseAfterMs, stallMs } = this.#options
+    const { stallMs } = this.#options
     this.#dazedUntilMs = nowMs + stallMs
+    const releaseMs = this.#options.leaseReleaseAfterMs(this.#size)
+    this.#stalls = [...this.#stalls.filter(({ atMs }) => atMs > nowMs - releaseMs), { atMs: nowMs, lateMs }]
+    const sleptMs = this.#stalls.reduce((sum, stall) => sum + stall.lateMs, 0)
     // Half: what it does until it asks takes time as well.
-    if (lateMs >= leaseReleaseAfterMs / 2) this.#oversleptUntilMs = nowMs + leaseReleaseAfterMs
+    if (sleptMs >= releaseMs / 2) {
+      this.#oversleptUntilMs = nowMs + releaseMs
+      this.#stalls = []
+    }
     this.#unchangedSinceMs = nowMs
     this.#unrest = undefined
     // `#losingSinceMs` stays: the others did not stand still, and may be about to replace us.
@@ -404,14 +412,15 @@ export class DowningCore {
 
   #releaseAtMs(): number | undefined {
     if (this.#lease.status !== 'held' || this.#plan.isTroubled) return undefined
-    return this.#lease.neededAtMs + this.#options.leaseReleaseAfterMs
+    return this.#lease.neededAtMs + this.#options.leaseReleaseAfterMs(this.#size)
   }
 
   #findDeadline(nowMs: number): number | undefined {
     const { status, askedAtMs } = this.#lease
     const answerMs = status === 'asked' ? askedAtMs + this.#options.leaseTimeoutMs : undefined
-    // A stall shows only in a call that was due.
-    const pulseMs = this.#plan.isTroubled ? nowMs + this.#options.stallMs : undefined
+    // A stall shows only in a call that was due. Who asks for a lease must know also of one that began before the trouble.
+    const isLease = this.#options.strategy === 'lease' && this.#members.length > 1
+    const pulseMs = this.#plan.isTroubled || isLease ? nowMs + this.#options.stallMs : undefined
     let earliest: number | undefined
     for (const atMs of [
       this.#loseAtMs(),

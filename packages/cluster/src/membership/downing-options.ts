@@ -71,7 +71,11 @@ export interface DowningOptions {
   readonly leaseTimeoutMs?: number | undefined
   /**
    * With `lease`: it is kept for this long after it was last needed, so that a side that finds out later is refused. Who stood
-   * still for half as long does not ask any more, it goes. At least 1, at most 3,600,000. @default 40_000
+   * still for half as long, once or in all, does not ask any more, it goes; in the other half whoever woke earlier must have
+   * asked. So at least twice stableAfterMs (where that is left out: as for 1,000 members), leaseMinorityDelayMs and stallMs
+   * together; at most 3,600,000. A lease that ends by itself must not end sooner.
+   *
+   * @default 40_000, or that least where it is more: wan, 5 members, 71.9 s
    */
   readonly leaseReleaseAfterMs?: number | undefined
   /**
@@ -104,7 +108,7 @@ export interface CheckedDowningOptions {
   readonly unstableAfterMs: (members: number) => number | undefined
   readonly leaseMinorityDelayMs: number
   readonly leaseTimeoutMs: number
-  readonly leaseReleaseAfterMs: number
+  readonly leaseReleaseAfterMs: (members: number) => number
   readonly stallMs: number
 }
 
@@ -145,6 +149,8 @@ export interface DowningBound {
 const CLOCK_DRIFT_MAX = 0.01
 const HOUR_MS = 3_600_000
 const TEN_MINUTES_MS = 600_000
+/** The largest cluster that options are checked for. */
+const MEMBERS_MOST = 1_000
 const STRATEGIES: readonly DowningStrategyName[] = [
   'keep-majority',
   'static-quorum',
@@ -159,7 +165,7 @@ export function checkDowningOptions(options: DowningOptions = {}): CheckedDownin
   const probeIntervalMs = options.probeIntervalMs ?? downingDefaults.probeIntervalMs
   const leaseMinorityDelayMs = options.leaseMinorityDelayMs ?? downingDefaults.leaseMinorityDelayMs
   const leaseTimeoutMs = options.leaseTimeoutMs ?? downingDefaults.leaseTimeoutMs
-  const leaseReleaseAfterMs = options.leaseReleaseAfterMs ?? downingDefaults.leaseReleaseAfterMs
+  const { leaseReleaseAfterMs } = options
   const stallMs = options.stallMs ?? probeIntervalMs
   const { stableAfterMs, marginMs, downAllWhenUnstableMs: unstableMs } = options
 
@@ -175,7 +181,7 @@ export function checkDowningOptions(options: DowningOptions = {}): CheckedDownin
     checkRange('downAllWhenUnstableMs', unstableMs, 1, HOUR_MS, ', or false')
   checkRange('leaseMinorityDelayMs', leaseMinorityDelayMs, 0, TEN_MINUTES_MS)
   checkRange('leaseTimeoutMs', leaseTimeoutMs, 1, TEN_MINUTES_MS)
-  checkRange('leaseReleaseAfterMs', leaseReleaseAfterMs, 1, HOUR_MS)
+  if (leaseReleaseAfterMs !== undefined) checkRange('leaseReleaseAfterMs', leaseReleaseAfterMs, 1, HOUR_MS)
   checkRange('stallMs', stallMs, 1, TEN_MINUTES_MS)
   checkQuorum(strategy, options.quorumSize)
   checkRole(strategy, options.role)
@@ -187,6 +193,11 @@ export function checkDowningOptions(options: DowningOptions = {}): CheckedDownin
 
   const stable = (members: number): number =>
     stableAfterMs ?? Math.ceil(probeIntervalMs * (3 + 4 * Math.log10(Math.max(1, members))))
+  // Half of it for standing still, half for what comes before the ask.
+  const releaseLeast = (members: number): number => 2 * (stable(members) + leaseMinorityDelayMs + stallMs)
+  if (strategy === 'lease' && leaseReleaseAfterMs !== undefined) {
+    checkRelease(leaseReleaseAfterMs, releaseLeast(MEMBERS_MOST), stable(MEMBERS_MOST), stableAfterMs)
+  }
   // The losers of a lease ask later by the one, and may wait for an answer as long as the other.
   const askingMs = strategy === 'lease' ? leaseMinorityDelayMs + leaseTimeoutMs : 0
   return {
@@ -200,7 +211,8 @@ export function checkDowningOptions(options: DowningOptions = {}): CheckedDownin
       unstableMs === false ? undefined : stable(members) + (unstableMs ?? Math.ceil(stable(members) * 0.75)),
     leaseMinorityDelayMs,
     leaseTimeoutMs,
-    leaseReleaseAfterMs,
+    leaseReleaseAfterMs: (members) =>
+      leaseReleaseAfterMs ?? Math.max(downingDefaults.leaseReleaseAfterMs, releaseLeast(members)),
     stallMs,
   }
 }
@@ -232,6 +244,22 @@ export function downingBound(
     losersStoppedByMs: detectWithinMs + decideMs,
     othersDownFromMs,
   }
+}
+
+/** A node that slept must be refused, or go unasked: the lease may not be free again by the time it asks. */
+function checkRelease(
+  releaseMs: number,
+  leastMs: number,
+  stableMs: number,
+  stableSet: number | undefined,
+): void {
+  if (releaseMs >= leastMs) return
+  const stable = stableSet === undefined ? `${stableMs} with ${MEMBERS_MOST} members` : `${stableMs}`
+  throw new RangeError(
+    `Cannot use leaseReleaseAfterMs ${releaseMs}: it must be at least ${leastMs} ms, which is twice the sum of stableAfterMs ` +
+      `(${stable}), leaseMinorityDelayMs and stallMs; or a node that stood still could get the lease behind the side that has ` +
+      'used it. Raise it, leave it out, or set a shorter stableAfterMs',
+  )
 }
 
 function checkQuorum(strategy: DowningStrategyName, quorumSize: number | undefined): void {

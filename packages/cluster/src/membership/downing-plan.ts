@@ -63,6 +63,7 @@ export function planDowning(
   const kept = connectedNames(
     side.map(({ name }) => name),
     edges,
+    new Set(side.filter(({ status }) => status === 'joining').map(({ name }) => name)),
   )
   const staying = side.filter(({ name }) => kept.has(name))
   return {

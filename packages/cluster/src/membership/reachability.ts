@@ -64,7 +64,8 @@ export function missingEdges(members: readonly DowningMember[]): MissingEdges {
 /**
  * The names that may stay: a set in which nobody misses another, and to which none of the rest could be added. Takes out
  * the one with the most missing edges, of equals the one with the highest name, until no edge is missing; then takes
- * back, in the order of names, whoever fits after all.
+ * back, in the order of names, whoever fits after all. Newcomers are taken out before all others and taken back behind
+ * them: who went and knocks again must not push out one who stayed.
  *
  * `a,b` and `d,e` cut from each other with a bridge `c` between them: `a, b, c` stay. A ring of five in which each
  * reaches its two neighbours only: `a, b` stay.
@@ -72,7 +73,11 @@ export function missingEdges(members: readonly DowningMember[]): MissingEdges {
  * Not the largest such set, which is hard to find (it is the maximum independent set), but a large one, and on every
  * node the same. O(members * edges) at worst.
  */
-export function connectedNames(names: readonly string[], edges: MissingEdges): ReadonlySet<string> {
+export function connectedNames(
+  names: readonly string[],
+  edges: MissingEdges,
+  newcomers: ReadonlySet<string> = new Set(),
+): ReadonlySet<string> {
   const sorted = [...names].sort()
   const kept = new Set(sorted)
   const countOf = new Map<string, number>()
@@ -83,7 +88,9 @@ export function connectedNames(names: readonly string[], edges: MissingEdges): R
     let most = 0
     // Later names win ties.
     for (const name of sorted) {
-      const count = kept.has(name) ? (countOf.get(name) ?? 0) : 0
+      const missing = kept.has(name) ? (countOf.get(name) ?? 0) : 0
+      // As many as there are names: more than anybody else can miss.
+      const count = missing > 0 && newcomers.has(name) ? missing + sorted.length : missing
       if (count > 0 && count >= most) {
         most = count
         worst = name
@@ -94,7 +101,8 @@ export function connectedNames(names: readonly string[], edges: MissingEdges): R
     removed.push(worst)
     for (const other of edges.get(worst) ?? []) countOf.set(other, (countOf.get(other) ?? 0) - 1)
   }
-  for (const name of removed.sort()) if (countKept(edges.get(name), kept) === 0) kept.add(name)
+  const back = [...removed.sort().filter((name) => !newcomers.has(name)), ...removed]
+  for (const name of back) if (countKept(edges.get(name), kept) === 0) kept.add(name)
   return kept
 }
 

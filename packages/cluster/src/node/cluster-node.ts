@@ -55,6 +55,8 @@ import { startSteward, Steward } from './steward.ts'
 
 /** How often traffic on a link is told to the membership, at most. */
 const activeEveryMs = 1_000
+/** How long who leaves waits at most for the others to have read its good-bye. */
+const partingMs = 1_000
 
 /** One node as plain JSON. */
 export interface NodeStatus {
@@ -749,9 +751,15 @@ class ClusterNodeImpl implements ClusterNode {
   }
 
   async #sayGoodbye(): Promise<void> {
-    const sessions = this.#links.sessions()
+    const sent = Promise.all(this.#links.sessions().map((session) => session.whenSent()))
+    await atMostUntil(
+      this.#kernel,
+      sent.then(() => undefined),
+      this.#drainUntilMs,
+    )
     this.#membership.step({ type: 'leave' })
-    await Promise.all(sessions.map((session) => session.whenSent()))
+    const nowMs = this.#kernel.clock.monotonicMs()
+    await this.#links.depart(Math.min(nowMs + partingMs, this.#drainUntilMs))
   }
 
   #drainHost(): DrainHost {

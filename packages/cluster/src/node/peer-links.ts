@@ -82,6 +82,9 @@ export class PeerLinks {
   /** Gives up the dials under way when the node closes. */
   readonly #dials = new Set<AbortController>()
   #allEnded: (() => void) | undefined
+  /** Over, but for a good-bye that the peer still has to read. */
+  readonly #partings = new Set<PeerSession>()
+  #allParted: (() => void) | undefined
   #nextLinkId = 1
   /** One object for each life of this node. */
   #generation: object = {}
@@ -108,10 +111,30 @@ export class PeerLinks {
 
   /** This life is over: what stands, and what shakes hands in its name, is closed. The next one begins with `resume`. */
   renew(code: string): void {
-    this.#generation = {}
-    this.#isPaused = true
+    this.#endLife()
     for (const linkId of [...this.#sessions.keys()]) this.close(linkId, code)
     for (const link of this.#unended) link.close(code)
+  }
+
+  /**
+   * This life has said good-bye: nobody is taken in any more. Resolves when all who were told have read it, with what came
+   * before it, and have closed their links; at `untilMs`, on the monotonic clock, they are closed here. Were they closed at
+   * once, this node's next life could knock before the last frames of a slower lane have come, and nothing of the old one
+   * is read then.
+   */
+  async depart(untilMs: number): Promise<void> {
+    this.#endLife()
+    if (this.#partings.size === 0) return
+    const timer = this.#host.kernel.clock.setTimer(untilMs, () => {
+      for (const session of this.#partings) session.closeLinks('CLUSTER_NODE_LEFT')
+    })
+    await new Promise<void>((resolve) => (this.#allParted = resolve))
+    timer.cancel()
+  }
+
+  #endLife(): void {
+    this.#generation = {}
+    this.#isPaused = true
   }
 
   /** Resolves when no link of this node is left. Each bounds its own closing. */
@@ -122,7 +145,7 @@ export class PeerLinks {
     if (this.#unended.size > 0) await new Promise<void>((resolve) => (this.#allEnded = resolve))
   }
 
-  /** Ends a session with all its links; what was sent before still leaves. */
+  /** Ends a session with all its links; what was sent before still leaves. Behind a good-bye its links stay: `depart`. */
   close(linkId: number, code: string): void {
     const open = this.#sessions.get(linkId)
     if (open === undefined) return
@@ -130,7 +153,8 @@ export class PeerLinks {
     this.#sessions.delete(linkId)
     session.flush()
     session.close(`the link to node "${session.name}" was closed (${code})`)
-    session.closeLinks(code)
+    if (session.isParting) this.#partings.add(session)
+    else session.closeLinks(code)
   }
 
   /** Ends in `link-established` or `dial-failed`, unless another life of this node has begun by then. */
@@ -347,9 +371,10 @@ export class PeerLinks {
         const text = `The link to "${session.name}" was closed: ${reason.message}`
         this.#host.refused(reason.code, text, link.remoteAddress)
       }
-      if (session.linkClosed(link) === 'lost' && generation === this.#generation) {
-        this.#lose(session, reason.code)
-      }
+      if (session.linkClosed(link) !== 'lost') return
+      if (generation === this.#generation) this.#lose(session, reason.code)
+      else session.closeLinks('CLUSTER_NODE_LEFT')
+      if (this.#partings.delete(session) && this.#partings.size === 0) this.#allParted?.()
     })
   }
 

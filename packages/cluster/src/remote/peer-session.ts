@@ -77,6 +77,11 @@ export class PeerSession implements LaneKeeper {
   isClosed = false
   /** See `mute`. */
   isMuted = false
+  /**
+   * It has said its good-bye. Closed, it still sends what waits, and reads on for the peer's own last word: its links are
+   * to stay until the peer, which has read all by then, closes them.
+   */
+  isParting = false
   #nextAskId = 1
   readonly #rooms: RoomQueue
   #senders: (() => void)[] = []
@@ -93,7 +98,11 @@ export class PeerSession implements LaneKeeper {
     this.#host = host
     this.kernel = host.kernel
     this.#rooms = new RoomQueue(host.kernel)
-    this.#farewell = new Farewell(() => host.goodbye(this))
+    this.#farewell = new Farewell(() => {
+      // Both leave: neither has anything to wait for.
+      if (this.isClosed) this.closeLinks('CLUSTER_NODE_LEFT')
+      else host.goodbye(this)
+    })
     const version = facts.wireVersion ?? sessionDefaults.wireVersion
     const isNew = version >= lanesSince
     const problem = `is of wire version ${lanesSince}, and with node "${facts.name}" version ${version} is spoken`
@@ -193,7 +202,7 @@ export class PeerSession implements LaneKeeper {
     this.#watching.clear()
     this.#giver.close()
     for (const sink of this.#sinks.values()) sink.close()
-    for (const lane of this.#lanes) lane.close()
+    for (const lane of this.#lanes) lane.close(this.isParting)
     this.#rooms.end(
       () => new NodeDown(`Waiting for room is over: ${why}`, { node: this.name, outcome: 'not-sent' }),
     )
@@ -338,9 +347,10 @@ export class PeerSession implements LaneKeeper {
     return problem
   }
 
-  /** The last word on every lane, behind all that was sent on it. */
+  /** The last word on every lane, behind all that was sent on it. What is to follow is `close`; see `isParting`. */
   goodbye(reason: string): void {
     if (this.isClosed) return
+    this.isParting = true
     const lanes = this.#lanes.filter(
       (lane) => lane !== this.#control && (lane.link !== undefined || !lane.isSent),
     )

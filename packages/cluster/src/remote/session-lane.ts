@@ -50,6 +50,8 @@ const flushAsksLeast = 24
 export interface LaneKeeper {
   readonly kernel: Kernel
   readonly isClosed: boolean
+  /** Closed behind a good-bye: what waits is still sent, and the peer's last word still read. */
+  readonly isParting: boolean
   readonly frameBytesMax: number
   readonly outboundBytesMax: number
   /** Milliseconds without traffic after which this side ends the lane; `Infinity` where the other side does. */
@@ -170,18 +172,19 @@ export class SessionLane implements AskCarrier {
     this.#armIdleTimer()
   }
 
-  /** The session is over. */
-  close(): void {
+  /** The session is over. `isParting`: what waits still leaves, as long as there is a link. */
+  close(isParting: boolean): void {
     this.#idleTimer?.cancel()
     this.#idleTimer = undefined
     this.#pauseTimer?.cancel()
     this.#pauseTimer = undefined
+    if (isParting) return
     this.#backlog = []
     this.#backlogBytes = 0
   }
 
   #read(link: Link, frame: Uint8Array): void {
-    if (this.#keeper.isClosed || this.#source !== link) return
+    if ((this.#keeper.isClosed && !this.#keeper.isParting) || this.#source !== link) return
     this.#isQuiet = false
     this.#keeper.frames('in', frame.length)
     if (this.#endDue) {

@@ -469,7 +469,8 @@ export class SessionSink implements FrameSink, CallKeeper, Sender, Watcher {
   }
 
   onGoodbye(_reason: string, lanes: readonly LaneName[]): void {
-    if (!this.#session.isClosed) this.#session.saidGoodbye(this.#lane, lanes)
+    const { isClosed, isParting } = this.#session
+    if (!isClosed || isParting) this.#session.saidGoodbye(this.#lane, lanes)
   }
 
   onLaneWanted(lane: LaneName): void {

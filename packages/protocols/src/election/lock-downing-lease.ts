@@ -9,8 +9,9 @@ export interface LockDowningLeaseOptions {
   readonly name?: string | undefined
   /**
    * How long the table keeps it for a side of which nobody renews it any more; it is renewed three times in this time. At least
-   * `leaseReleaseAfterMs` of the downing options (40_000 if left out), so that a side that finds out late is refused also when the
-   * nodes of the other one have just died. Milliseconds. @default 60_000
+   * `leaseReleaseAfterMs` of the downing options (if left out 40_000, or more where `stableAfterMs` is long, as with wan: see
+   * there), so that a side that finds out late is refused also when the nodes of the other one have just died. Milliseconds.
+   * @default 60_000
    */
   readonly ttlMs?: number | undefined
   /** How long one question may take. Below `leaseTimeoutMs` of the downing options (5_000). Milliseconds. @default 4_000 */
