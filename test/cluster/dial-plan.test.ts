@@ -89,8 +89,8 @@ void test('DialPlan: of a name that is known at two addresses one is dialled at 
   plan.start(0)
   plan.takeDue([], 0)
   for (const port of [2, 3]) {
-    const target = plan.dialled(at(port), 0)
-    if (target !== undefined) target.name = 'b'
+    plan.dialled(at(port), 0)
+    plan.answered(at(port), 'b', 1)
   }
   t.same(plan.takeDue([], 200), [at(2)])
   t.same(plan.takeDue([], 9_000), [])
@@ -250,5 +250,25 @@ void test('DialPlan: nextDialMs is when takeDue takes something, and never is a 
     }),
     { numRuns: 500 },
   )
+  t.end()
+})
+
+void test('DialPlan: what is said of ten thousand members looks at their addresses once for each dial that begins', (t) => {
+  const plan = makePlan()
+  for (let n = 0; n < 10_000; n++) t.equal(plan.want(life(`m${n}`, n), 0), 0)
+  t.equal(plan.takeDue([], 0).length, dialLimits.dialsMax)
+  t.equal(plan.scans, dialLimits.dialsMax)
+  for (let n = 0; n < 1_000; n++) {
+    t.same(plan.takeDue([], 0), [], 'there is no room')
+    plan.nextDialMs([])
+    plan.want(life(`m${n}`, n), 0)
+    plan.lost(`m${5_000 + n}`, 0, 0)
+    plan.ended(`m${9_000 + n}`, 0, at(9_000 + n))
+    plan.isDiallingTo(link('m7000', 7_000))
+  }
+  t.equal(plan.scans, dialLimits.dialsMax)
+  plan.dialled(at(0), 0)
+  t.same(plan.takeDue([], 0), [at(16)])
+  t.equal(plan.scans, dialLimits.dialsMax + 1)
   t.end()
 })

@@ -5,7 +5,7 @@ import { sourceModule } from '../support/source-module.ts'
 import { DowningWorld, partitions } from './downing-world.ts'
 import type { DowningOptions, NodeSpec, Sight } from './downing-world.ts'
 
-const { connectedNames } = await sourceModule<
+const { connectedNames, missingEdges } = await sourceModule<
   typeof import('../../packages/cluster/src/membership/reachability.ts')
 >('cluster', 'membership/reachability')
 
@@ -312,5 +312,57 @@ void test('connectedNames: nobody in it misses another, nobody could be added, t
     }),
     { seed: 4, numRuns: 500 },
   )
+  t.end()
+})
+
+void test('connectedNames takes out who misses most, of equals the last by name, until nobody is missed', (t) => {
+  const names = Array.from({ length: 12 }, (_, n) => `n${String(n).padStart(2, '0')}`)
+  const pair = fc.tuple(fc.constantFrom(...names), fc.constantFrom(...names))
+  fc.assert(
+    fc.property(fc.array(pair, { maxLength: 40 }), (pairs) => {
+      const edges = new Map(names.map((name) => [name, new Set<string>()]))
+      for (const [one, other] of pairs) {
+        if (one === other) continue
+        edges.get(one)?.add(other)
+        edges.get(other)?.add(one)
+      }
+      const kept = new Set(names)
+      const missed = (name: string): number =>
+        [...(edges.get(name) ?? [])].filter((other) => kept.has(other)).length
+      const removed: string[] = []
+      for (;;) {
+        const most = Math.max(...[...kept].map(missed))
+        if (most === 0) break
+        const worst = [...kept].filter((name) => missed(name) === most).at(-1) ?? ''
+        kept.delete(worst)
+        removed.push(worst)
+      }
+      for (const name of removed.sort()) if (missed(name) === 0) kept.add(name)
+      return [...connectedNames(names, edges)].sort().join() === [...kept].sort().join()
+    }),
+    { seed: 5, numRuns: 500 },
+  )
+  t.end()
+})
+
+void test('missingEdges: all claims of a thousand members, and a bounded number of those of more', (t) => {
+  const claiming = (members: number) =>
+    Array.from({ length: members }, (_, n) => ({
+      ...{
+        name: `n${String(n).padStart(5, '0')}`,
+        incarnation: 1,
+        address: 'ws://a:1',
+        status: 'alive' as const,
+      },
+      ...{ reachable: true, suspected: false, isSelf: false, roles: [] },
+      cannotReach: Array.from(
+        { length: 64 },
+        (_each, k) => `n${String((n + k + 1) % members).padStart(5, '0')}`,
+      ),
+    }))
+  const count = (members: number): number =>
+    [...missingEdges(claiming(members)).values()].reduce((sum, others) => sum + others.size, 0) / 2
+  t.equal(count(1_000), 64_000)
+  t.equal(count(10_000), 60_000, 'six of each')
   t.end()
 })

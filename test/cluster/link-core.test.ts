@@ -730,3 +730,29 @@ void test('LinkCore: on demand each pair uses one link or none, and what is want
   )
   t.end()
 })
+
+void test('LinkCore: members that are wanted, and that end, by the thousand: addresses are looked at a few times', (t) => {
+  const core = makeCore('z', 1)
+  core.step({ type: 'started' }, 0)
+  core.step({ type: 'mesh', mode: 'on-demand' }, 0)
+  const many = 1_000
+  let under: Address[] = []
+  for (let n = 0; n < many; n++) under.push(...dials(core.step(want(`m${n}`, 100 + n), 1)))
+  t.equal(under.length, 16)
+  // Each of the first sixteen is looked for once, and then asked when the next one is due.
+  t.ok(core.scans() <= 4 * 16, `${core.scans()} times`)
+  let failed = 0
+  while (under.length > 0) {
+    failed += under.length
+    under = under.flatMap((address) => dials(core.step({ type: 'dial-failed', address, code: 'X' }, 1)))
+  }
+  t.equal(failed, many, 'each had its turn')
+  const before = core.scans()
+  for (let n = 0; n < many; n++) {
+    core.step({ type: 'ended', name: `m${n}`, incarnation: 1, code: 'CLUSTER_MEMBER_SILENT' }, 2)
+  }
+  t.equal(core.scans(), before, 'nothing is due sooner because they ended')
+  t.ok((core.nextDeadlineMs() ?? 0) <= 1_002, 'and yet the remembered ones have their turn')
+  t.equal(dials(drain(core, 3_000)).length > 0, true)
+  t.end()
+})

@@ -212,3 +212,32 @@ for (const end of ['goodbye-received', 'link-closed'] as const) {
     t.end()
   })
 }
+
+void test('ten thousand members that are not: a view for many messages, and the last one has them all', (t) => {
+  const bed = new Bed('z')
+  const link = bed.link('a')
+  const before = bed.core.settles()
+  const flood = (first: number, count: number): void => {
+    for (let n = first; n < first + count; n += 100) {
+      const records = Array.from({ length: 100 }, (_, index) => record('alive', `g${n + index}`))
+      bed.hears(link, { type: 'gossip', records })
+    }
+  }
+  flood(0, 1_000)
+  t.ok(bed.core.view().members.length >= 1_000, 'a thousand are told at once')
+  flood(1_000, 8_000)
+  const during = bed.core.settles() - before
+  t.ok(during <= 2 * 12, `${during} looks at the table for 90 messages`)
+  bed.pass(200)
+  t.equal(bed.core.view().members.length, 9_002)
+  const calm = bed.core.settles()
+  for (let n = 0; n < 90; n++) {
+    const records = [{ ...record('suspect', `g${n}`), refutation: 1 }]
+    bed.hears(link, { type: 'gossip', records })
+  }
+  t.ok(bed.core.settles() - calm <= 2, 'nor one for each message about those that are there')
+  bed.step({ type: 'drain' })
+  const own = bed.core.view().members.find(({ name }) => name === 'z')
+  t.equal(own?.status, 'leaving', 'what the node itself does is told at once')
+  t.end()
+})

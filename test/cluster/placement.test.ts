@@ -3,12 +3,17 @@ import { test } from 'tap'
 
 import { sourceModule } from '../support/source-module.ts'
 
-const { murmur3, murmur3Bytes } = await sourceModule<
+const { murmur3, murmur3Bytes, murmur3Numbered } = await sourceModule<
   typeof import('../../packages/cluster/src/placement/hash.ts')
 >('cluster', 'placement/hash')
 const { HashRing } = await sourceModule<typeof import('../../packages/cluster/src/placement/hash-ring.ts')>(
   'cluster',
   'placement/hash-ring',
+)
+
+const { KindRings } = await sourceModule<typeof import('../../packages/cluster/src/placement/kind-rings.ts')>(
+  'cluster',
+  'placement/kind-rings',
 )
 
 type Member = { readonly name: string; readonly weight?: number; readonly zone?: string }
@@ -244,13 +249,46 @@ void test('HashRing with nobody in it owns nothing, and refuses what it cannot p
   t.throws(() => new HashRing([{ name: 'a', weight: NaN }]), RangeError)
   t.throws(() => new HashRing([{ name: 'a' }], { pointsPerWeight: 0 }), RangeError)
   t.throws(() => new HashRing(named(40), { pointsPerWeight: 65_536 * 2 }), RangeError)
-  t.throws(
-    () =>
-      new HashRing(
-        named(65).map((member) => ({ ...member })),
-        { pointsPerWeight: 65_536 },
-      ),
-    /limit is 4194304/,
+  t.end()
+})
+
+void test('HashRing: members of any weights have a ring, of 4,194,304 points at most, and keep their shares', (t) => {
+  const heavy = named(40).map((member) => ({ ...member, weight: 1_000 }))
+  const ring = new HashRing([...heavy, { name: 'honest', weight: 500 }])
+  const shares = ring.shares()
+  t.ok(
+    Math.abs((shares.get('honest') ?? 0) * 81 - 1) < 0.1,
+    'half of a share of one that weighs twice as much',
   )
+  // 40,500 * 128 points would be too many: it is the ring of half as many.
+  t.strictSame(
+    shares,
+    new HashRing([...heavy, { name: 'honest', weight: 500 }], { pointsPerWeight: 64 }).shares(),
+  )
+  t.equal(new HashRing(named(65), { pointsPerWeight: 65_536 }).shares().size, 65)
+  t.end()
+})
+
+void test('murmur3Numbered is murmur3 of the prefix and the number', (t) => {
+  fc.assert(
+    fc.property(
+      fc.string({ unit: 'binary' }),
+      fc.integer({ min: 0, max: 99_999_999 }),
+      fc.nat(),
+      (prefix, number, seed) => murmur3Numbered(prefix, seed)(number) === murmur3(`${prefix}${number}`, seed),
+    ),
+  )
+  t.end()
+})
+
+void test('KindRings: a ring is built when a key is first looked up in it, and once', (t) => {
+  const members = named(3).map((member) => ({ ...member, entities: ['account'] }))
+  const rings = new KindRings([...members, { name: 'web', entities: [] }])
+  t.equal(rings.built, 0, 'a view that nobody asks costs none')
+  const { all } = rings
+  for (const kind of ['account', 'account', 'nobody has it', 'nor this']) rings.of(kind)
+  t.equal(rings.all, all)
+  t.equal(rings.of('nobody has it'), all)
+  t.equal(rings.built, 2, 'of all, and of those that have accounts')
   t.end()
 })

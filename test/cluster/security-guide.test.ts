@@ -52,6 +52,8 @@ void test('docs/guides/security.md: what the tests of security show stands in it
     'cluster/security-insider',
     'integration/security-tls',
     'integration/security-flood',
+    'integration/security-flood-tables',
+    'integration/security-flood-refs',
   ]) {
     t.same(
       testsOf(read(`test/${file}.test.ts`)).filter((name) => !named.includes(name)),

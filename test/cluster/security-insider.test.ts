@@ -445,6 +445,41 @@ void test('node.useSecret: a secret is exchanged on running nodes in three steps
   t.equal((await insider(anew(), { secret: next })).outcome, 'established')
 })
 
+void test('who should choose the link and does not is served for five seconds, and is no member', async (t) => {
+  const scene = await fuzzScene(t)
+  const { a, insider, isWell, cluster } = scene
+  // The smaller name chooses; `a` waits for its word.
+  const peer = await insider({ ...anew(), node: 'A' })
+  peer.send(...fuzzGreeting, [3, 1, 0, 0, [], null, null, []])
+  await cluster.advance(100)
+  t.equal(peer.heard.filter(([kind, id]) => kind === 4 && id === 1).length, 1, 'it is answered')
+  await cluster.advance(4_000)
+  t.equal(peer.ended(), undefined)
+  const names = a.members().map(({ name }) => name)
+  t.same(names, ['a', 'b'])
+  await cluster.advance(1_000)
+  t.equal(peer.ended(), 'CLUSTER_MEMBER_SILENT')
+  await isWell('afterwards')
+})
+
+void test('entity keys: a member starts an actor for each key that it names, of the kinds that are there', async (t) => {
+  const scene = await fuzzScene(t, { entities: [tally] })
+  const { insider, isWell, cluster } = scene
+  const peer = await insider(anew())
+  const asks = (first: number, kind: string): readonly unknown[] =>
+    Array.from({ length: 100 }, (_, n) => [3, first + n, [1, kind, `key-${n}`], 0, [], null, null, []])
+  peer.send(...fuzzGreeting, ...asks(0, 'tally'), ...asks(100, 'none such'))
+  await cluster.advance(100)
+  const replies = peer.heard.filter(([kind]) => kind === 4)
+  t.equal(replies.length, 100)
+  t.ok(
+    replies.every(([, , count]) => count === 1),
+    'each is a new one',
+  )
+  t.equal(peer.heard.filter(([kind]) => kind === 5).length, 100, 'of a kind that is not there none')
+  await isWell('afterwards')
+})
+
 void test('node.spawn: a member starts what is registered for it here, under a name of its own, and nothing else', async (t) => {
   const scene = await fuzzScene(t, { spawnable: [tally] })
   const { a, b, cluster, insider, isWell } = scene

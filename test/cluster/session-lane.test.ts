@@ -682,6 +682,33 @@ void test('SessionLane: only who dialled a lane ends it, and only on that lane',
   t.match(third.b.told[0], /fault bad-envelope: lane data is not this side's to dial/)
 })
 
+void test('SessionLane: what speaks for the whole link is taken on control, and a fault elsewhere', async (t) => {
+  const { encode } = await import('@understudy/runtime/codec')
+  for (const [what, envelope] of [
+    ['a heartbeat', [10, 1, 0]],
+    ['gossip', [12, [4, []]]],
+    ['the wish for a lane', [13, 2]],
+    ['credit', [15, [0, '/user/w', null], 0]],
+    ['the choice of the link', [16]],
+  ] as const) {
+    await using pair = await sessionPair()
+    worker(pair.b, [])
+    pair.a.ref(Work, '/user/w').tell(one('plain'))
+    await pair.settle()
+    pair.b.links['control']?.send(encode([envelope]))
+    await pair.settle()
+    t.same(
+      pair.a.told.filter((line) => line.startsWith('fault')),
+      [],
+      `${what} on control`,
+    )
+    pair.b.links['data']?.send(encode([envelope]))
+    await pair.settle()
+    const fault = pair.a.told.find((line) => line.startsWith('fault'))
+    t.equal(fault, `fault wrong-lane: ${what} came on lane data, it belongs on control`)
+  }
+})
+
 // ---- Peers of another age
 
 void test('PeerSession: a peer of wire version 1 is sent nothing that it does not know', async (t) => {

@@ -332,3 +332,34 @@ void test('a nack is an answer too, and who is unreachable is not silent besides
   )
   t.end()
 })
+
+void test('a round asks a large table in parts of 250 pings, all of them at the same time', (t) => {
+  const names = Array.from({ length: 900 }, (_, n) => `m${String(n).padStart(3, '0')}`)
+  const pings: number[] = []
+  const asked = new Set<string>()
+  const core = new SwimCore({
+    self: bedFacts('self', 0, 1),
+    random: bedRandom(1),
+    phase: 'alive',
+    known: names.map((name, index) => bedRecord(bedFacts(name, index + 1, 1), 'alive')),
+  })
+  core.step({ type: 'started' }, 0)
+  let roundMs: number | undefined
+  for (
+    let dueMs = core.nextDeadlineMs();
+    dueMs !== undefined && dueMs <= 4_000;
+    dueMs = core.nextDeadlineMs()
+  ) {
+    const sent = core.step({ type: 'tick' }, dueMs).flatMap((effect) => {
+      return effect.type === 'send' && effect.message.type === 'ping' ? [effect.to] : []
+    })
+    if (sent.length < 100) continue
+    roundMs ??= dueMs
+    if (dueMs !== roundMs) break
+    pings.push(sent.length)
+    for (const name of sent) asked.add(name)
+  }
+  t.equal(asked.size, 900)
+  t.ok(Math.max(...pings) <= 255, pings.join(', '))
+  t.end()
+})

@@ -6,7 +6,7 @@ import { sourceModule } from '../support/source-module.ts'
 
 type Address = Member['address']
 
-const { fnv1a64, isLiving, makeView, ownsPlaces, viewId } = await sourceModule<
+const { fnv1a64, isLiving, makeView, memberOf, ownsPlaces, viewId } = await sourceModule<
   typeof import('../../packages/cluster/src/membership/view.ts')
 >('cluster', 'membership/view')
 
@@ -89,5 +89,18 @@ void test('who takes part and who owns places, by status', (t) => {
     ),
     ['joining', 'alive', 'suspect', 'leaving'],
   )
+  t.end()
+})
+
+void test('memberOf finds each member by its name, and nobody else', (t) => {
+  const name = fc.string({ minLength: 1, maxLength: 3 })
+  fc.assert(
+    fc.property(fc.uniqueArray(name), name, (names, other) => {
+      const view = makeView(names.map((each) => member(each, 1)))
+      const isFound = names.every((each) => memberOf(view, each)?.name === each)
+      return isFound && (memberOf(view, other) !== undefined) === names.includes(other)
+    }),
+  )
+  t.equal(memberOf(makeView([member('a', 1, 'down')]), 'a'), undefined)
   t.end()
 })

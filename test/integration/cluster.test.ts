@@ -17,7 +17,6 @@ import { Tally, tally } from '../fixtures/cluster-node.ts'
 import { nodeProcess } from '../support/node-process.ts'
 
 const anyPort = 'ws://127.0.0.1:0'
-const quick = { heartbeatIntervalMs: 200, deadlineMs: 2_000 }
 
 async function localNode(
   t: Test,
@@ -26,7 +25,6 @@ async function localNode(
   transport?: Transport,
 ): Promise<ClusterNode> {
   const node = await startNode({
-    ...quick,
     name,
     seeds,
     transport,
@@ -67,8 +65,8 @@ const keys = Array.from({ length: 200 }, (_, n) => `key-${n}`)
 void test('three processes: one is killed, its asks fail fast, its keys move, and it comes back', async (t) => {
   const a = await localNode(t, 'a')
   const seeds = [a.address]
-  const b = await nodeProcess(t, { name: 'b', listen: anyPort, seeds, ...quick })
-  const c = await nodeProcess(t, { name: 'c', listen: anyPort, seeds: [a.address, b.address], ...quick })
+  const b = await nodeProcess(t, { name: 'b', listen: anyPort, seeds })
+  const c = await nodeProcess(t, { name: 'c', listen: anyPort, seeds: [a.address, b.address] })
   await a.whenMembers(3)
   await members(a, 'a alive, b alive, c alive')
   const where = async (key: string): Promise<string> => a.entity(Tally, key).ask({ type: 'where' })
@@ -116,7 +114,6 @@ void test('three processes: one is killed, its asks fail fast, its keys move, an
     name: 'c',
     listen: c.address,
     seeds: [a.address, b.address],
-    ...quick,
   })
   await members(a, 'a alive, b alive, c alive')
   t.ok(again.incarnation > c.incarnation)
@@ -172,7 +169,6 @@ void test('a node that is its own seed in another spelling finds that out once, 
   const { port } = server.address() as AddressInfo
   await new Promise((resolve) => server.close(resolve))
   const a = await startNode({
-    ...quick,
     name: 'a',
     listen: `ws://127.0.0.1:${port}`,
     seeds: [`ws://localhost:${port}`],

@@ -32,12 +32,11 @@ type Outcome = import('../../packages/cluster/src/transport/handshake.ts').Hands
 
 const anyPort = 'ws://127.0.0.1:0'
 const secret = 'the secret of this cluster'
-const quick = { heartbeatIntervalMs: 200, deadlineMs: 2_000 }
 const transport = webSocketTransport({ frameBytesMax: 128 * 2 ** 20, outboundBytesMax: 256 * 2 ** 20 })
 const clock = nodePlatform({ log: silentLogger }).clock
 
 const victim = (t: Test, options: object = {}): Promise<NodeProcess> =>
-  nodeProcess(t, { name: 'victim', listen: anyPort, secret, ...quick, handshakeTimeoutMs: 1_000, ...options })
+  nodeProcess(t, { name: 'victim', listen: anyPort, secret, handshakeTimeoutMs: 1_000, ...options })
 
 /** Resolves when the victim has counted `code` at least so often. */
 async function counted(node: NodeProcess, code: string, atLeast = 1): Promise<StatusReport> {
@@ -51,7 +50,6 @@ async function counted(node: NodeProcess, code: string, atLeast = 1): Promise<St
 /** The node is what it was: another one joins, and its asks are answered. */
 async function isWell(t: Test, node: NodeProcess, name = 'honest'): Promise<void> {
   const honest: ClusterNode = await startNode({
-    ...quick,
     name,
     secret,
     listen: anyPort,

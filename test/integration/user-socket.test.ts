@@ -256,14 +256,126 @@ void test('UserSocket.close: RangeError for a status or a reason that no close f
   t.equal((await once(user, 'close'))[0], 1_000)
 })
 
+void test('webSocket.outboundBytesMax: small messages that wait count for what they take', async (t) => {
+  let socket: UserSocket | undefined
+  const { port } = await listening(t, {
+    webSocket: {
+      accept: (given) => {
+        socket = given
+      },
+      outboundBytesMax: 1_000_000,
+    },
+  })
+  const user = await upgradedByHand(port)
+  user.pause()
+  while (socket === undefined) await new Promise(setImmediate)
+  let taken = 0
+  while (taken < 100_000 && socket.send('x') === 'ok') taken++
+  t.ok(taken >= 1_000 && taken <= 4_000, `${taken} messages of one byte in a turn`)
+  user.resume()
+  const deadlineMs = Date.now() + 10_000
+  while (socket.send('y') !== 'ok' && Date.now() < deadlineMs) await new Promise(setImmediate)
+  t.equal(socket.send('y'), 'ok', 'when they have left there is room again')
+  user.destroy()
+})
+
+void test('webSocket: no upgrade behind a request that is not answered yet, for users and for nodes', async (t) => {
+  let users = 0
+  let answer: (() => void) | undefined
+  const { port, refused, links } = await listening(t, {
+    http: (_request, response) => {
+      answer = () => void response.end('late')
+    },
+    webSocket: () => users++,
+  })
+  for (const path of ['/chat', NODE_PATH]) {
+    const socket = connect(port, '127.0.0.1')
+    socket.on('error', () => undefined)
+    let heard = ''
+    socket.on('data', (data) => (heard += String(data)))
+    socket.write(`GET /slow HTTP/1.1\r\nHost: a\r\n\r\n${upgradeHead(path)}`)
+    await once(socket, 'close')
+    t.equal(heard, '', `${path}: the late answer would stand among the frames`)
+    answer?.()
+  }
+  t.same([users, links.length], [0, 0])
+  t.same(refused, ['upgrade', 'upgrade'])
+  const reused = connect(port, '127.0.0.1')
+  reused.write('GET /quick HTTP/1.1\r\nHost: a\r\n\r\n')
+  while (answer === undefined) await new Promise(setImmediate)
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  answer()
+  await once(reused, 'data')
+  reused.write(upgradeHead('/chat'))
+  const [head] = (await once(reused, 'data')) as [Buffer]
+  t.match(String(head), /^HTTP\/1.1 101 /, 'behind one that is answered it may be')
+  reused.destroy()
+})
+
+void test('webSocket.origins: the header that version 8 has for it counts as well', async (t) => {
+  const { port, refused } = await listening(t, { webSocket: () => undefined })
+  const socket = connect(port, '127.0.0.1')
+  socket.write(upgradeHead('/chat', 8, 'Sec-WebSocket-Origin: http://evil.example\r\n'))
+  const [head] = (await once(socket, 'data')) as [Buffer]
+  t.match(String(head), /^HTTP\/1.1 403 /)
+  t.same(refused, ['origin'])
+  socket.destroy()
+})
+
+void test('webSocket: noise, pings that nobody reads, frames of a tebibyte, messages without an end cost their own socket', async (t) => {
+  const ends: number[] = []
+  const { port, listener } = await listening(t, {
+    webSocket: (socket) => {
+      socket.onMessage((message) => socket.send(message))
+      socket.onClose(({ status }) => ends.push(status))
+    },
+  })
+  const frame = (head: readonly number[], bytes = 0): Buffer =>
+    Buffer.concat([Buffer.from(head), Buffer.alloc(4 + bytes)])
+  const attacks: readonly (readonly [string, Buffer, number])[] = [
+    ['a frame of a tebibyte', frame([0x82, 0xff, 0, 0, 1, 0, 0, 0, 0, 0]), 1],
+    ['a message of empty pieces without an end', frame([0x00, 0x80]), 2_000],
+    ['no mask', Buffer.from([0x81, 0x01, 0x61]), 1],
+    ['text that is none', frame([0x81, 0x82], 2).fill(0xff, 6), 1],
+    ['an opcode that is none', frame([0x83, 0x80]), 1],
+    ['another request', Buffer.from('GET / HTTP/1.1\r\nHost: a\r\n\r\n'), 1],
+    ['pings', frame([0x89, 0xfd], 125), 100_000],
+  ]
+  for (const [what, bytes, times] of attacks) {
+    const socket = await upgradedByHand(port)
+    if (what === 'pings') socket.pause()
+    if (what.startsWith('a message')) socket.write(frame([0x02, 0x81], 1))
+    const before = ends.length
+    const many = Buffer.concat(Array.from({ length: Math.min(times, 500) }, () => bytes))
+    for (let sent = 0; sent < times && !socket.destroyed && ends.length === before; sent += 500) {
+      if (!socket.write(many)) await new Promise(setImmediate)
+    }
+    const deadlineMs = Date.now() + 5_000
+    while (ends.length === before && Date.now() < deadlineMs)
+      await new Promise((resolve) => setTimeout(resolve, 5))
+    t.equal(ends.length, before + 1, what)
+    socket.destroy()
+  }
+  const user = browser(listener.address, undefined)
+  await once(user, 'open')
+  user.send('still there')
+  t.equal(String((await once(user, 'message'))[0]), 'still there')
+  user.terminate()
+})
+
 /** A user's WebSocket on a bare connection. */
 async function upgradedByHand(port: number): Promise<Socket> {
   const socket = connect(port, '127.0.0.1')
   socket.on('error', () => undefined)
-  socket.write(
-    `GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n` +
-      `Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n`,
-  )
+  socket.write(upgradeHead('/chat'))
   await once(socket, 'data')
   return socket
+}
+
+function upgradeHead(path: string, version = 13, more = ''): string {
+  const protocol = path === NODE_PATH ? `Sec-WebSocket-Protocol: ${NODE_SUBPROTOCOL}\r\n` : more
+  return (
+    `GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n` +
+    `Sec-WebSocket-Version: ${version}\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n${protocol}\r\n`
+  )
 }

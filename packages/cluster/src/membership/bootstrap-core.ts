@@ -135,7 +135,11 @@ export class BootstrapCore implements Core<BootstrapInput, BootstrapEffect, Boot
   readonly #stableMs: number
   readonly #aloneAfterMs: number
   readonly #required: { readonly names: ReadonlySet<string>; readonly count: number }
-  #members: readonly BootstrapMember[]
+  #members: readonly BootstrapMember[] = []
+  /** Of `#members`: looked through once when they come, and not with each of the dials that fail. */
+  #metNames: readonly string[] = []
+  #livingMembers: readonly BootstrapMember[] = []
+  #unmetNames: readonly string[] = []
   readonly #seeds = new Map<NodeAddress, BootstrapSeed>()
   #isPending = false
   #startMs: number | undefined
@@ -157,7 +161,7 @@ export class BootstrapCore implements Core<BootstrapInput, BootstrapEffect, Boot
     this.#aloneAfterMs = options.aloneAfterMs ?? bootstrapDefaults.aloneAfterMs
     const required = options.required ?? { names: [], count: 0 }
     this.#required = { names: new Set(required.names), count: required.count }
-    this.#members = [{ name: this.#name, status: 'joining', isReachable: true, isLinked: true }]
+    this.#useMembers([{ name: this.#name, status: 'joining', isReachable: true, isLinked: true }])
     checkRange('expect', this.#expect, 1, 10_000, Number.isInteger(this.#expect))
     checkRange('stableMs', this.#stableMs, 0, 3_600_000)
     checkRange('aloneAfterMs', this.#aloneAfterMs, 0, 3_600_000)
@@ -174,13 +178,13 @@ export class BootstrapCore implements Core<BootstrapInput, BootstrapEffect, Boot
   readonly nextDeadlineMs = (): number | undefined => (this.#isAlive ? undefined : this.#deadlineMs)
 
   readonly status = (): BootstrapStatus => {
-    const met = this.#met()
+    const met = this.#metNames
     return {
       phase: this.#isAlive ? 'alive' : 'waiting',
       summary: this.#isAlive ? 'alive' : this.#summary(met),
       expect: this.#expect,
       met,
-      unmet: this.#unmet(),
+      unmet: this.#unmetNames,
       seeds: [...this.#seeds.values()].map((seed) => ({ ...seed })),
     }
   }
@@ -188,7 +192,7 @@ export class BootstrapCore implements Core<BootstrapInput, BootstrapEffect, Boot
   #take(input: BootstrapInput): void {
     switch (input.type) {
       case 'members':
-        this.#members = input.members.map((member) => ({ ...member }))
+        this.#useMembers(input.members.map((member) => ({ ...member })))
         break
       case 'seeds': {
         this.#isPending = input.isPending
@@ -220,15 +224,15 @@ export class BootstrapCore implements Core<BootstrapInput, BootstrapEffect, Boot
   }
 
   #decide(nowMs: number, startMs: number): readonly BootstrapEffect[] {
-    const met = this.#met()
-    const living = this.#living()
+    const met = this.#metNames
+    const living = this.#livingMembers
     this.#deadlineMs = undefined
     if (living.length > 0) {
       this.#group = ''
       this.#enoughSinceMs = undefined
       // While one of them is doubted it waits: whether that one is dead is not for somebody who starts to say, and these here
       // may be the side of a split that loses.
-      return this.#unmet().length === 0
+      return this.#unmetNames.length === 0
         ? this.#become('joined', living.map(({ name }) => name).sort(compareText))
         : []
     }
@@ -274,19 +278,14 @@ export class BootstrapCore implements Core<BootstrapInput, BootstrapEffect, Boot
     return seed.state === 'failed'
   }
 
-  #met(): readonly string[] {
-    const names = this.#members
+  #useMembers(members: readonly BootstrapMember[]): void {
+    this.#members = members
+    const names = members
       .filter(({ name, status, isReachable }) => name === this.#name || (status === 'joining' && isReachable))
       .map(({ name }) => name)
-    return [...new Set([this.#name, ...names])].sort(compareText)
-  }
-
-  #living(): readonly BootstrapMember[] {
-    return this.#members.filter(({ name, status }) => status === 'alive' && name !== this.#name)
-  }
-
-  #unmet(): readonly string[] {
-    return this.#living()
+    this.#metNames = [...new Set([this.#name, ...names])].sort(compareText)
+    this.#livingMembers = members.filter(({ name, status }) => status === 'alive' && name !== this.#name)
+    this.#unmetNames = this.#livingMembers
       .filter(({ isReachable, isLinked }) => !isReachable || !isLinked)
       .map(({ name }) => name)
       .sort(compareText)
@@ -298,10 +297,10 @@ export class BootstrapCore implements Core<BootstrapInput, BootstrapEffect, Boot
   }
 
   #summary(met: readonly string[]): string {
-    const living = this.#living().length
+    const living = this.#livingMembers.length
     const seeds = this.#seedsText()
     if (living > 0) {
-      return `waiting for a link with ${this.#unmet().join(', ')}, of ${living} members that are alive, or for their end; ${seeds}`
+      return `waiting for a link with ${this.#unmetNames.join(', ')}, of ${living} members that are alive, or for their end; ${seeds}`
     }
     const missing = this.#expect - met.length
     if (missing > 0) {

@@ -80,15 +80,22 @@ export interface DialReport {
 /**
  * The addresses and their state. At most one dial is under way for an address, and for a name that is known; at most
  * `dialLimits.dialsMax` in all. Who has been due for longest is dialled first, so that nobody starves behind addresses that
- * answer slowly. Every method is O(targets).
+ * answer slowly. A member may tell of ten thousand addresses, so what is asked for each of them costs what it concerns:
+ * O(targets) are only `start`, `status`, and `takeDue` and `nextDialMs` while there is room for a dial.
  */
 export class DialPlan {
   readonly #targets = new Map<NodeAddress, Target>()
+  /** By who answered there last, or is to: its targets in the order in which they were made. */
+  readonly #byName = new Map<string, Set<Target>>()
+  /** Dials under way. */
+  readonly #dialling = new Set<Target>()
+  /** Where members lived that went down; who ended first in front. */
+  readonly #remembered = new Set<Target>()
   readonly #backoff: Backoff
   readonly #random: { readonly float: () => number }
   #seeds: ReadonlySet<NodeAddress>
-  #dialling = 0
   #slowNextMs = 0
+  #scans = 0
 
   constructor(seeds: readonly NodeAddress[], backoff: Backoff, random: { readonly float: () => number }) {
     this.#backoff = backoff
@@ -99,18 +106,30 @@ export class DialPlan {
 
   /** Dials under way. */
   get diallingCount(): number {
-    return this.#dialling
+    return this.#dialling.size
+  }
+
+  /** How often all targets were looked at: for tests of what a step costs. */
+  get scans(): number {
+    return this.#scans
   }
 
   /** The address belongs to nobody whom we should dial: it is our own. */
   drop(address: NodeAddress): void {
     const target = this.#targets.get(address)
-    if (target?.isDialling === true) this.#dialling--
-    this.#targets.delete(address)
+    if (target !== undefined) this.#delete(target)
   }
 
-  get(address: NodeAddress): Target | undefined {
+  get(address: NodeAddress): Readonly<Target> | undefined {
     return this.#targets.get(address)
+  }
+
+  /** That life has answered at the address. */
+  answered(address: NodeAddress, name: string, incarnation: number): void {
+    const target = this.#targets.get(address)
+    if (target === undefined) return
+    this.#name(target, name)
+    target.incarnation = incarnation
   }
 
   /** Everything is due at once. */
@@ -142,13 +161,13 @@ export class DialPlan {
   }
 
   /** A dial ended, well or badly. */
-  dialled(address: NodeAddress, nowMs: number): Target | undefined {
+  dialled(address: NodeAddress, nowMs: number): Readonly<Target> | undefined {
     const target = this.#targets.get(address)
     if (target === undefined) return undefined
-    if (target.isDialling) this.#dialling--
+    this.#dialling.delete(target)
     target.isDialling = false
     this.#delay(target, nowMs)
-    if (target.isForgotten) this.#targets.delete(address)
+    if (target.isForgotten) this.#delete(target)
     return target
   }
 
@@ -158,8 +177,7 @@ export class DialPlan {
    * then must not be given up because the next dial is further away than its deadline.
    */
   lost(name: string, lastedMs: number, nowMs: number): void {
-    for (const target of this.#targets.values()) {
-      if (target.name !== name) continue
+    for (const target of this.#targetsOf(name)) {
       target.attempts = lastedMs >= this.#backoff.maxMs ? 0 : 1
       if (target.attempts === 0) target.nextDialMs = nowMs
       else this.#delay(target, nowMs)
@@ -168,21 +186,23 @@ export class DialPlan {
 
   /**
    * The member is down or left: its seeds are dialled on, what it told us itself is forgotten, but for the address to
-   * `remember`, if nobody else has answered there since.
+   * `remember`, if nobody else has answered there since. Nothing is due sooner than it was, but for what is remembered:
+   * returns when that is, at the earliest.
    */
-  ended(name: string, nowMs: number, remember?: NodeAddress): void {
-    for (const target of this.#targets.values()) {
-      if (target.name !== name || target.address === remember) continue
+  ended(name: string, nowMs: number, remember?: NodeAddress): number {
+    for (const target of this.#targetsOf(name)) {
+      if (target.address === remember) continue
       if (!target.isSeed) this.#forget(target)
       else if (target.nextDialMs <= nowMs) this.#delay(target, nowMs)
     }
-    if (remember === undefined) return
+    if (remember === undefined) return Number.POSITIVE_INFINITY
     const target = this.#add(remember)
-    if (target.name !== undefined && target.name !== name) return
-    target.name = name
-    target.rememberedUntilMs = nowMs + dialLimits.rememberMs
+    if (target.name !== undefined && target.name !== name) return target.nextDialMs
+    this.#name(target, name)
+    this.#remember(target, nowMs + dialLimits.rememberMs)
     if (target.nextDialMs <= nowMs) this.#delay(target, nowMs)
     this.#forgetOldest()
+    return target.nextDialMs
   }
 
   /**
@@ -191,44 +211,53 @@ export class DialPlan {
    */
   learn(life: Pick<DialledLink, 'name' | 'incarnation' | 'address'>): Target | undefined {
     let isKnown = false
-    for (const target of this.#targets.values()) {
-      if (target.name !== life.name || target.isForgotten) continue
+    for (const target of this.#targetsOf(life.name)) {
+      if (target.isForgotten) continue
       if (target.address !== life.address && target.incarnation !== life.incarnation && !target.isSeed) {
         this.#forget(target)
         continue
       }
       // It lives: whoever lived there before it and went down has been followed.
-      target.rememberedUntilMs = 0
+      this.#remember(target, 0)
       if (target.incarnation === life.incarnation) isKnown = true
     }
     if (isKnown) return undefined
     const target = this.#add(life.address)
-    target.name = life.name
+    this.#name(target, life.name)
     target.incarnation = life.incarnation
-    target.rememberedUntilMs = 0
+    this.#remember(target, 0)
     return target
   }
 
-  /** As `learn`, of a member that is not linked: it is to be dialled at `atMs`, unless a dial there is planned already. */
-  want(life: Pick<DialledLink, 'name' | 'incarnation' | 'address'>, atMs: number): void {
+  /**
+   * As `learn`, of a member that is not linked: it is to be dialled at `atMs`, unless a dial there is planned already.
+   * Returns when an address of its is due, at the earliest.
+   */
+  want(life: Pick<DialledLink, 'name' | 'incarnation' | 'address'>, atMs: number): number {
     const target = this.learn(life)
-    if (target === undefined) return
-    target.attempts = 0
-    target.nextDialMs = atMs
+    if (target !== undefined) {
+      target.attempts = 0
+      target.nextDialMs = atMs
+    }
+    let nextMs = Number.POSITIVE_INFINITY
+    for (const { nextDialMs } of this.#targetsOf(life.name)) nextMs = Math.min(nextMs, nextDialMs)
+    return nextMs
   }
 
   /** True while a dial is under way that may end at the peer of this link. */
   isDiallingTo(link: DialledLink): boolean {
-    for (const target of this.#targets.values()) {
-      if (target.isDialling && (target.name === link.name || target.address === link.address)) return true
-    }
+    for (const { name, address } of this.#dialling)
+      if (name === link.name || address === link.address) return true
     return false
   }
 
   /** The names that answered last at the seeds. */
   seedNames(): ReadonlySet<string> {
     const names = new Set<string>()
-    for (const { isSeed, name } of this.#targets.values()) if (isSeed && name !== undefined) names.add(name)
+    for (const seed of this.#seeds) {
+      const name = this.#targets.get(seed)?.name
+      if (name !== undefined) names.add(name)
+    }
     return names
   }
 
@@ -241,40 +270,47 @@ export class DialPlan {
     nowMs: number,
     isNeeded: (target: Target) => boolean = always,
   ): readonly NodeAddress[] {
-    const due: Target[] = []
-    const busy = this.#busyPlaces(links)
-    for (const target of this.#targets.values()) {
-      if (target.isForgotten || nowMs < target.nextDialMs || busy.has(target)) continue
-      if (isSlow(target) && nowMs >= target.rememberedUntilMs) this.#forget(target)
-      else due.push(target)
-    }
-    if (due.length === 0) return []
-    due.sort((a, b) => a.nextDialMs - b.nextDialMs)
     const taken: NodeAddress[] = []
+    if (this.#dialling.size >= dialLimits.dialsMax) return taken
+    const busy = this.#busyPlaces(links)
     let hasSlowRoom = nowMs >= this.#slowNextMs && this.#slowDials() < dialLimits.slowDialsMax
-    for (const target of due) {
-      if (this.#dialling >= dialLimits.dialsMax) break
-      if (busy.has(target)) continue
+    while (this.#dialling.size < dialLimits.dialsMax) {
+      const target = this.#nextDue(nowMs, busy, (other) => (isSlow(other) ? hasSlowRoom : isNeeded(other)))
+      if (target === undefined) break
       if (isSlow(target)) {
-        if (!hasSlowRoom) continue
         hasSlowRoom = false
         this.#slowNextMs = nowMs + dialLimits.slowIntervalMs
-      } else if (!isNeeded(target)) continue
+      }
       target.isDialling = true
       target.attempts++
-      this.#dialling++
+      this.#dialling.add(target)
       busy.add(target)
       taken.push(target.address)
     }
     return taken
   }
 
+  /** Who has been due for longest of those that may be dialled. */
+  #nextDue(nowMs: number, busy: Busy, mayDial: (target: Target) => boolean): Target | undefined {
+    this.#scans++
+    let next: Target | undefined
+    for (const target of this.#targets.values()) {
+      if (target.isForgotten || nowMs < target.nextDialMs) continue
+      if (next !== undefined && target.nextDialMs >= next.nextDialMs) continue
+      if (busy.has(target)) continue
+      if (isSlow(target) && nowMs >= target.rememberedUntilMs) this.#forget(target)
+      else if (mayDial(target)) next = target
+    }
+    return next
+  }
+
   /** When `takeDue` will find something, if nothing changes but the time. */
   nextDialMs(links: Iterable<DialledLink>, isNeeded: (target: Target) => boolean = always): number {
     let nextMs = Number.POSITIVE_INFINITY
-    if (this.#dialling >= dialLimits.dialsMax) return nextMs
+    if (this.#dialling.size >= dialLimits.dialsMax) return nextMs
     const isSlowFull = this.#slowDials() >= dialLimits.slowDialsMax
     const busy = this.#busyPlaces(links)
+    this.#scans++
     for (const target of this.#targets.values()) {
       if (target.isForgotten || target.nextDialMs >= nextMs || busy.has(target)) continue
       if (!isSlow(target)) {
@@ -304,33 +340,59 @@ export class DialPlan {
       this.#targets.set(address, target)
     } else if (target.isForgotten) {
       target.isForgotten = false
-      target.name = undefined
+      this.#name(target, undefined)
     }
     return target
   }
 
+  #targetsOf(name: string): Iterable<Target> {
+    return this.#byName.get(name) ?? []
+  }
+
+  #name(target: Target, name: string | undefined): void {
+    if (target.name === name) return
+    const others = target.name === undefined ? undefined : this.#byName.get(target.name)
+    others?.delete(target)
+    if (others?.size === 0 && target.name !== undefined) this.#byName.delete(target.name)
+    target.name = name
+    if (name === undefined) return
+    const same = this.#byName.get(name)
+    if (same === undefined) this.#byName.set(name, new Set([target]))
+    else same.add(target)
+  }
+
+  #remember(target: Target, untilMs: number): void {
+    target.rememberedUntilMs = untilMs
+    this.#remembered.delete(target)
+    if (untilMs > 0) this.#remembered.add(target)
+  }
+
+  #delete(target: Target): void {
+    this.#targets.delete(target.address)
+    this.#dialling.delete(target)
+    this.#remembered.delete(target)
+    this.#name(target, undefined)
+  }
+
   /** A dial under way is seen to its end: there must not be two for one address. */
   #forget(target: Target): void {
-    target.rememberedUntilMs = 0
+    this.#remember(target, 0)
     if (target.isDialling) target.isForgotten = true
-    else this.#targets.delete(target.address)
+    else this.#delete(target)
   }
 
   #forgetOldest(): void {
-    const remembered = [...this.#targets.values()].filter((target) => target.rememberedUntilMs > 0)
-    if (remembered.length <= dialLimits.rememberedMax) return
-    let oldest: Target | undefined
-    for (const target of remembered) {
-      if (oldest === undefined || target.rememberedUntilMs < oldest.rememberedUntilMs) oldest = target
+    if (this.#remembered.size <= dialLimits.rememberedMax) return
+    for (const oldest of this.#remembered) {
+      if (oldest.isSeed) this.#remember(oldest, 0)
+      else this.#forget(oldest)
+      return
     }
-    if (oldest === undefined) return
-    if (oldest.isSeed) oldest.rememberedUntilMs = 0
-    else this.#forget(oldest)
   }
 
   #slowDials(): number {
     let count = 0
-    for (const target of this.#targets.values()) if (target.isDialling && isSlow(target)) count++
+    for (const target of this.#dialling) if (isSlow(target)) count++
     return count
   }
 
@@ -339,10 +401,7 @@ export class DialPlan {
   }
 
   /** Says whether a target must not be dialled now: who lives there is linked, or being dialled already. */
-  #busyPlaces(links: Iterable<DialledLink>): {
-    readonly has: (target: Target) => boolean
-    readonly add: (target: Target) => void
-  } {
+  #busyPlaces(links: Iterable<DialledLink>): Busy {
     const names = new Set<string>()
     const addresses = new Set<NodeAddress>()
     for (const link of links) {
@@ -354,11 +413,16 @@ export class DialPlan {
       addresses.add(target.address)
       if (target.name !== undefined) names.add(target.name)
     }
-    for (const target of this.#targets.values()) if (target.isDialling) add(target)
+    for (const target of this.#dialling) add(target)
     const has = ({ address, name }: Target): boolean =>
       addresses.has(address) || (name !== undefined && names.has(name))
     return { has, add }
   }
+}
+
+interface Busy {
+  readonly has: (target: Target) => boolean
+  readonly add: (target: Target) => void
 }
 
 /** Not a seed, and nobody lives there any more that we know of. */

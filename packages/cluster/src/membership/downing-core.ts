@@ -247,23 +247,14 @@ export class DowningCore {
   #changed(before: DowningPlan, nowMs: number): void {
     const isNewUnrest = this.#unrest === undefined || nowMs - this.#unchangedSinceMs >= this.#stableAfterMs()
     const unrest = isNewUnrest ? { sinceMs: nowMs, recoveries: 0 } : this.#unrest
-    for (const fault of before.faults) {
-      if (!this.#plan.faults.has(fault) && this.#isStillHere(fault) && unrest !== undefined)
-        unrest.recoveries++
+    const ended = [...before.faults].filter((fault) => !this.#plan.faults.has(fault))
+    if (ended.length > 0 && unrest !== undefined) {
+      const lives = new Map(this.#members.map((member) => [lifeKey(member), member]))
+      for (const fault of ended) if (isStillHere(fault, lives)) unrest.recoveries++
     }
     this.#unrest = unrest
     this.#unchangedSinceMs = nowMs
     this.#decidedKey = undefined
-  }
-
-  /** A fault that ended because somebody was removed, or went and came back as another life, is no recovery. */
-  #isStillHere(fault: string): boolean {
-    const lives = fault.split(' - ')
-    return lives.every((key) =>
-      this.#members.some(
-        (member) => lifeKey(member) === key && (lives.length === 1 || member.isSelf || member.reachable),
-      ),
-    )
   }
 
   #warnOfQuorum(): void {
@@ -462,4 +453,13 @@ function life({ name, incarnation }: DowningMember): { readonly name: string; re
 
 function unreachable(input: never): never {
   throw new TypeError(`Cannot take this input: ${JSON.stringify(input)}`)
+}
+
+/** A fault that ended because somebody was removed, or went and came back as another life, is no recovery. */
+function isStillHere(fault: string, lives: ReadonlyMap<string, DowningMember>): boolean {
+  const keys = fault.split(' - ')
+  return keys.every((key) => {
+    const member = lives.get(key)
+    return member !== undefined && (keys.length === 1 || member.isSelf || member.reachable)
+  })
 }

@@ -9,7 +9,7 @@
  */
 import type { Core } from '@understudy/runtime/internal'
 import type { NodeAddress } from '../transport/address.ts'
-import { DialPlan } from './dial-plan.ts'
+import { DialPlan, dialLimits } from './dial-plan.ts'
 import type { DialReport, Target } from './dial-plan.ts'
 import { checkLinkOptions } from './link-options.ts'
 import type { CheckedLinkOptions, KnownLife, LinkOptions } from './link-options.ts'
@@ -73,7 +73,8 @@ export interface LinkPeerReport {
 
 /**
  * The step machine. See `LinkInput` and `LinkEffect` for inputs, effects and their order. A `chosen`, a `busy` and a
- * `want` of a member that is linked cost O(1), every other step O(links + addresses).
+ * `want` of a member that is linked cost O(1), a `want` and an `ended` of members without links too while as many dials are
+ * under way as may be, or nothing is due; every other step costs O(links + addresses).
  */
 export class LinkCore implements Core<LinkInput, LinkEffect, LinkStatus> {
   readonly #self: MemberFacts
@@ -115,9 +116,15 @@ export class LinkCore implements Core<LinkInput, LinkEffect, LinkStatus> {
       this.#excuse(nowMs)
       for (const link of this.#unlearnt) this.#learn(link)
       this.#unlearnt = []
+      const usedCount = this.#usedCount
       this.#take(input, nowMs)
-      if (this.#phase === 'running') this.#sweep(nowMs)
-      this.#dueMs = this.#findDeadline(nowMs)
+      // What many members say at once must not cost a look at all addresses for each. These two bring nothing forward but
+      // what they have noted, unless a link in use went, which may be wanted.
+      const isNoted = (input.type === 'want' || input.type === 'ended') && usedCount === this.#usedCount
+      if (!isNoted || (this.#dueMs !== undefined && nowMs >= this.#dueMs)) {
+        if (this.#phase === 'running') this.#sweep(nowMs)
+        this.#dueMs = this.#findDeadline(nowMs)
+      }
     }
     const effects = this.#effects
     this.#effects = []
@@ -125,6 +132,9 @@ export class LinkCore implements Core<LinkInput, LinkEffect, LinkStatus> {
   }
 
   readonly nextDeadlineMs = (): number | undefined => this.#dueMs
+
+  /** See `DialPlan.scans`. */
+  readonly scans = (): number => this.#plan.scans
 
   /** The link in use to that name, if there is one. O(1). */
   readonly link = (name: string): LinkInUse | undefined => {
@@ -222,10 +232,7 @@ export class LinkCore implements Core<LinkInput, LinkEffect, LinkStatus> {
     if (this.#phase !== 'running') this.#refuse(link, 'CLUSTER_NODE_LEFT')
     else if (link.name === this.#self.name) this.#refuseOwnName(link, target)
     else {
-      if (target !== undefined) {
-        target.name = link.name
-        target.incarnation = link.incarnation
-      }
+      if (target !== undefined) this.#plan.answered(target.address, link.name, link.incarnation)
       this.#admit(link, nowMs)
     }
     // A link may have waited for a dial that has led somewhere else.
@@ -258,7 +265,7 @@ export class LinkCore implements Core<LinkInput, LinkEffect, LinkStatus> {
   }
 
   /** Our own name at the other end: either ourselves, or somebody who must not have it. */
-  #refuseOwnName(link: KnownLink, target: Target | undefined): void {
+  #refuseOwnName(link: KnownLink, target: Readonly<Target> | undefined): void {
     const isSelf = link.incarnation === this.#self.incarnation && link.address === this.#self.address
     if (isSelf && target !== undefined) this.#plan.drop(target.address)
     this.#refuse(link, isSelf ? 'CLUSTER_SELF_LINK' : NAME_TAKEN)
@@ -354,7 +361,8 @@ export class LinkCore implements Core<LinkInput, LinkEffect, LinkStatus> {
     if (address === this.#self.address) return
     // In a full mesh both want the link: one dial is enough, and if it does not come there is ours.
     const isOther = this.#mesh === 'full' && !this.#isDecider(name)
-    this.#plan.want(life, isOther ? nowMs + this.#checked.settleMs : nowMs)
+    const dueMs = this.#plan.want(life, isOther ? nowMs + this.#checked.settleMs : nowMs)
+    if (this.#plan.diallingCount < dialLimits.dialsMax) this.#noteDue(dueMs)
   }
 
   #ended(name: string, incarnation: number, code: CloseLinkCode, nowMs: number): void {
@@ -379,7 +387,7 @@ export class LinkCore implements Core<LinkInput, LinkEffect, LinkStatus> {
     this.#conflicts.delete(name)
     const mayLive = code !== 'CLUSTER_MEMBER_LEFT' && code !== 'CLUSTER_MEMBER_REPLACED'
     const isKept = (isRemembered ?? mayLive) && address !== this.#self.address
-    this.#plan.ended(name, nowMs, isKept ? address : undefined)
+    this.#noteDue(this.#plan.ended(name, nowMs, isKept ? address : undefined))
   }
 
   #leave(): void {
@@ -649,6 +657,7 @@ export class LinkCore implements Core<LinkInput, LinkEffect, LinkStatus> {
   }
 
   #noteDue(dueMs: number): void {
+    if (dueMs === Number.POSITIVE_INFINITY) return
     if (this.#dueMs === undefined || dueMs < this.#dueMs) this.#dueMs = dueMs
   }
 }

@@ -147,7 +147,7 @@ export class MemberEntry {
 
 /**
  * The members by name, the node itself among them, the living ones also as a list to draw from. Everything is O(1) but
- * `records`, which sorts after a change.
+ * `records`, which is O(n) after a change, as long as few names are new.
  */
 export class MemberTable {
   readonly self: MemberEntry
@@ -157,6 +157,8 @@ export class MemberTable {
   readonly #living: MemberEntry[] = []
   /** Down or left, the one that ended first in front. */
   readonly #ended = new Set<MemberEntry>()
+  /** By name but for those that came since the records were asked for, which stand behind; forgotten ones still in it. */
+  #order: MemberEntry[] = []
   #sorted: readonly MemberRecord[] | undefined
   #digestHigh = 0
   #digestLow = 0
@@ -165,6 +167,7 @@ export class MemberTable {
     this.#membersMax = membersMax
     this.self = new MemberEntry(self)
     this.#entries.set(self.name, this.self)
+    this.#order.push(this.self)
     this.#count(this.self, 1)
   }
 
@@ -204,6 +207,7 @@ export class MemberTable {
   add(record: MemberRecord, nowMs: number): MemberEntry {
     const entry = new MemberEntry(record)
     this.#entries.set(record.name, entry)
+    this.#order.push(entry)
     this.#place(entry, nowMs)
     this.#count(entry, 1)
     this.#sorted = undefined
@@ -236,9 +240,11 @@ export class MemberTable {
 
   /** All records, sorted by name. The same array until something changes. */
   records(): readonly MemberRecord[] {
-    this.#sorted ??= [...this.#entries.values()]
-      .map((entry) => entry.record)
-      .sort((a, b) => (a.name < b.name ? -1 : 1))
+    if (this.#sorted !== undefined) return this.#sorted
+    // What is sorted but for a few at its end is sorted anew in O(n).
+    this.#order = this.#order.filter((entry) => this.#entries.get(entry.record.name) === entry)
+    this.#order.sort((a, b) => (a.record.name < b.record.name ? -1 : 1))
+    this.#sorted = this.#order.map((entry) => entry.record)
     return this.#sorted
   }
 

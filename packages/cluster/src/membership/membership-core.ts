@@ -24,6 +24,13 @@ import { isLiving, makeView, type Member, type MemberStatus, type View } from '.
 /** Members above which not every pair keeps a link: links are made when they are needed. */
 export const fullMeshMax = 128
 
+/**
+ * Up to so many members everything is told at once. Above, what follows from a changed table, which costs O(members), is put
+ * off until so long after the last time: a flood of invented members must not cost a view for each message.
+ */
+const settleEachMax = 1_000
+const settlePerMemberMs = 0.02
+
 interface UsedLink {
   readonly linkId: number
   readonly incarnation: number
@@ -49,7 +56,10 @@ function mustYield({
   return addresses[0] < addresses[1]
 }
 
-/** See `Membership` for inputs, effects and their order. A step that changes the table costs O(members). */
+/**
+ * See `Membership` for inputs, effects and their order. A step that changes the table costs O(members); above 1,000 members
+ * only one in 20 ms for each thousand of them, and others O(what they bring).
+ */
 export class MembershipCore implements Membership {
   readonly #self: MemberFacts
   readonly #swim: SwimCore
@@ -72,6 +82,9 @@ export class MembershipCore implements Membership {
   readonly #heralds = new Map<string, { readonly incarnation: number; readonly by: MemberFacts }>()
   /** Something that the downing core, the bootstrap core or the view depends on has changed. */
   #isTableStale = false
+  /** Before this a table of more than `settleEachMax` members may wait. */
+  #settleAtMs = Number.NEGATIVE_INFINITY
+  #settles = 0
   #dueMs: number | undefined
   #actUntilMs = Number.NEGATIVE_INFINITY
   #isRemoved = false
@@ -117,7 +130,7 @@ export class MembershipCore implements Membership {
     this.#nowMs = nowMs
     if (this.#phase === 'running') this.#noticeStall(before)
     this.#take(input)
-    if (this.#phase !== 'new') this.#settle()
+    if (this.#phase !== 'new' && !this.#isPutOff(input)) this.#settle()
     this.#dueMs = this.#findDeadline()
     const effects = this.#effects
     this.#effects = []
@@ -125,6 +138,10 @@ export class MembershipCore implements Membership {
   }
 
   readonly nextDeadlineMs = (): number | undefined => this.#dueMs
+
+  /** How often the whole table was looked at: for tests of what a step costs. */
+  readonly settles = (): number => this.#settles
+
   readonly view = (): View => this.#view
 
   /** True while this node's side would lose but for what a stall may have kept from it: its actors must not act. */
@@ -577,11 +594,18 @@ export class MembershipCore implements Membership {
 
   // ---- what follows from a changed table
 
+  /** What others say may come in thousands; what this node itself does is told at once. */
+  #isPutOff({ type }: MembershipInput): boolean {
+    return this.#isTableStale && this.#nowMs < this.#settleAtMs && !ownInputs.has(type)
+  }
+
   /** Tells the others until nobody has anything more to say. Each change of the table comes nearer to its end. */
   #settle(): void {
     while (this.#isTableStale) {
       this.#isTableStale = false
+      this.#settles++
       const table = this.#swim.table()
+      if (table.length > settleEachMax) this.#settleAtMs = this.#nowMs + table.length * settlePerMemberMs
       this.#useMesh(table)
       this.#stepDowning({ type: 'members', members: this.#downingMembers(table) })
       this.#stepBootstrap({ type: 'members', members: this.#bootstrapMembers(table) })
@@ -593,7 +617,11 @@ export class MembershipCore implements Membership {
   /** A member that took part only after it had told us its table is asked for it again: it may have joined others. */
   #askForTable(): void {
     if (!this.#isJoining() || this.#isDraining) return
-    const linked = this.#swim.table().filter((record) => this.#isLinkedAlive(record))
+    // By the links, which are few where members are many: this is asked in every step.
+    const linked = [...this.#used.keys()]
+      .sort()
+      .flatMap((name) => this.#swim.record(name) ?? [])
+      .filter((record) => this.#isLinkedAlive(record))
     if (linked.length === 0 || linked.some((record) => this.#isSyncedWith(record))) return
     const links = linked.map(({ name }) => this.#used.get(name)?.linkId)
     if (links.includes(this.#askedLink)) return
@@ -712,6 +740,7 @@ export class MembershipCore implements Membership {
       if (core === this.#bootstrap && this.#isDraining) continue
       dueMs = Math.min(dueMs, core.nextDeadlineMs() ?? dueMs)
     }
+    if (this.#isTableStale) dueMs = Math.min(dueMs, this.#settleAtMs)
     if (this.#actUntilMs !== Number.POSITIVE_INFINITY) {
       dueMs = Math.min(dueMs, this.#actUntilMs - this.#holdAfterMs / 2)
     }
@@ -742,6 +771,17 @@ export class MembershipCore implements Membership {
     return record === undefined ? { ...this.#self, status: 'joining' } : toMember(record)
   }
 }
+
+const ownInputs: ReadonlySet<MembershipInput['type']> = new Set<MembershipInput['type']>([
+  'started',
+  'seeds-found',
+  'lease-result',
+  'lease-lost',
+  'held',
+  'released',
+  'drain',
+  'leave',
+])
 
 /** A record as users see it. */
 function toMember(record: MemberRecord): Member {

@@ -42,6 +42,12 @@ export function byName(a: { readonly name: string }, b: { readonly name: string 
 }
 
 /**
+ * Claims that are looked at, over all members: up to 1,024 members all that they may make (64 each), above of each the first
+ * ones, the same on every node. A bad member may invent ten thousand members with 64 claims each.
+ */
+const claimsMax = 65_536
+
+/**
  * The edges that are missing between these members. A claim of one of the two is enough: a link that carries one way
  * only is of no use. Claims about members that are not among them, and about oneself, are ignored.
  *
@@ -49,8 +55,10 @@ export function byName(a: { readonly name: string }, b: { readonly name: string 
  */
 export function missingEdges(members: readonly DowningMember[]): MissingEdges {
   const found = new Map<string, Set<string>>(members.map(({ name }) => [name, new Set()]))
+  const claimsEach = Math.max(1, Math.floor(claimsMax / members.length))
   for (const member of members) {
-    for (const other of member.cannotReach) {
+    const { cannotReach } = member
+    for (const other of cannotReach.length > claimsEach ? cannotReach.slice(0, claimsEach) : cannotReach) {
       const back = found.get(other)
       if (back === undefined || other === member.name) continue
       found.get(member.name)?.add(other)
@@ -71,7 +79,7 @@ export function missingEdges(members: readonly DowningMember[]): MissingEdges {
  * reaches its two neighbours only: `a, b` stay.
  *
  * Not the largest such set, which is hard to find (it is the maximum independent set), but a large one, and on every
- * node the same. O(members * edges) at worst.
+ * node the same. O(members + edges), but for sorting.
  */
 export function connectedNames(
   names: readonly string[],
@@ -83,23 +91,27 @@ export function connectedNames(
   const countOf = new Map<string, number>()
   for (const name of sorted) countOf.set(name, countKept(edges.get(name), kept))
   const removed: string[] = []
-  for (;;) {
-    let worst: string | undefined
-    let most = 0
-    // Later names win ties.
-    for (const name of sorted) {
-      const missing = kept.has(name) ? (countOf.get(name) ?? 0) : 0
-      // As many as there are names: more than anybody else can miss.
-      const count = missing > 0 && newcomers.has(name) ? missing + sorted.length : missing
-      if (count > 0 && count >= most) {
-        most = count
-        worst = name
+  for (const areNewcomers of [true, false]) {
+    // Counts only fall, so each count is come by once, from the highest; nobody comes to it meanwhile.
+    const byCount: string[][] = []
+    const enter = (name: string, count: number): void => {
+      if (newcomers.has(name) === areNewcomers) (byCount[count] ??= []).push(name)
+    }
+    for (const [name, count] of countOf) enter(name, count)
+    for (let most = byCount.length - 1; most > 0; most--) {
+      for (const name of (byCount[most] ?? []).sort().reverse()) {
+        if (countOf.get(name) !== most) continue
+        kept.delete(name)
+        countOf.delete(name)
+        removed.push(name)
+        for (const other of edges.get(name) ?? []) {
+          const count = countOf.get(other)
+          if (count === undefined) continue
+          countOf.set(other, count - 1)
+          enter(other, count - 1)
+        }
       }
     }
-    if (worst === undefined) break
-    kept.delete(worst)
-    removed.push(worst)
-    for (const other of edges.get(worst) ?? []) countOf.set(other, (countOf.get(other) ?? 0) - 1)
   }
   const back = [...removed.sort().filter((name) => !newcomers.has(name)), ...removed]
   for (const name of back) if (countKept(edges.get(name), kept) === 0) kept.add(name)

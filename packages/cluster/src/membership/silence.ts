@@ -22,11 +22,14 @@ export interface SilenceHost {
 
 /** Of the pings of a round: probes and relays count from 1. */
 const ROUND_SEQUENCE = 0
+/** Pings of one step. With more members than that a round takes several: each ping may want a link that is not there. */
+const PINGS_MAX = 250
 
 /**
  * The silent members, as one node finds them. Times are those of the core's own clock. A round is O(members), at most one a
  * probe interval, and none while probes succeed; after it those who are silent are asked again every probe interval, so that
- * a ping that was lost, or a cut that healed, does not count for long. Everything else is O(1).
+ * a ping that was lost, or a cut that healed, does not count for long. At most 250 pings a step, the rest in
+ * the next ones. Everything else is O(1).
  */
 export class Silence {
   readonly #host: SilenceHost
@@ -35,6 +38,9 @@ export class Silence {
   readonly #asked = new Set<MemberEntry>()
   /** When the round under way ends: the scaled probe timeout after it began. */
   #endMs = Number.POSITIVE_INFINITY
+  /** Whom the round under way has still to ask, and who is silent and to be asked again; both from their ends. */
+  #toAsk: MemberEntry[] = []
+  #toAskAgain: MemberEntry[] = []
   /** Not before that time another round. */
   #nextRoundMs = Number.NEGATIVE_INFINITY
   /** When the silent are asked again. */
@@ -46,6 +52,7 @@ export class Silence {
 
   /** When `run` has something to do. */
   get dueMs(): number {
+    if (this.#toAsk.length > 0 || this.#toAskAgain.length > 0) return Number.NEGATIVE_INFINITY
     return Math.min(this.#endMs, this.#againMs)
   }
 
@@ -60,15 +67,32 @@ export class Silence {
    */
   askAll(nowMs: number): void {
     if (nowMs < this.#nextRoundMs || this.#endMs !== Number.POSITIVE_INFINITY) return
-    const { figures, awareness, table } = this.#host
+    const { figures, table } = this.#host
     this.#nextRoundMs = nowMs + figures.probeIntervalMs
     this.#againMs = this.#nextRoundMs
-    this.#endMs = nowMs + awareness.scale(figures.probeTimeoutMs)
-    for (const entry of table.living) {
-      if (entry.record.kind === 'unreachable') continue
+    this.#toAsk = [...table.living].reverse()
+    this.#askSome(nowMs)
+  }
+
+  #askSome(nowMs: number): void {
+    const { figures, awareness } = this.#host
+    let pings = 0
+    if (this.#toAsk.length > 0) this.#endMs = nowMs + awareness.scale(figures.probeTimeoutMs)
+    while (pings < PINGS_MAX) {
+      const entry = this.#toAsk.pop()
+      if (entry === undefined) break
+      if (entry.place < 0 || entry.record.kind === 'unreachable') continue
       // One that others reach and we do not is alive, and says so in `cannotReach`: that is judged elsewhere.
       if (entry.directMisses === 0) this.#asked.add(entry)
       this.#host.sendPing(entry, ROUND_SEQUENCE)
+      pings++
+    }
+    while (pings < PINGS_MAX) {
+      const entry = this.#toAskAgain.pop()
+      if (entry === undefined) break
+      if (!this.#silent.has(entry)) continue
+      this.#host.sendPing(entry, ROUND_SEQUENCE)
+      pings++
     }
   }
 
@@ -90,15 +114,20 @@ export class Silence {
       this.#asked.clear()
       if (this.#silent.size > before) this.#host.silenceChanged()
     }
-    if (nowMs < this.#againMs) return
+    if (nowMs < this.#againMs) {
+      this.#askSome(nowMs)
+      return
+    }
     const isMore = this.#silent.size > 0 || this.#asked.size > 0
     this.#againMs = isMore ? nowMs + this.#host.figures.probeIntervalMs : Number.POSITIVE_INFINITY
-    for (const entry of this.#silent) this.#host.sendPing(entry, ROUND_SEQUENCE)
+    this.#toAskAgain = [...this.#silent].reverse()
+    this.#askSome(nowMs)
   }
 
   /** We did not read what came in: the round under way proves nothing. Who was silent before is asked at once. */
   stalled(nowMs: number): void {
     this.#asked.clear()
+    this.#toAsk = []
     this.#endMs = Number.POSITIVE_INFINITY
     this.#nextRoundMs = Number.NEGATIVE_INFINITY
     this.#againMs = nowMs

@@ -57,6 +57,19 @@ export function isLiving(status: MemberStatus): boolean {
   return status !== 'down' && status !== 'left'
 }
 
+/** The member of that name, if it takes part. O(log members). */
+export function memberOf({ members }: View, name: string): Member | undefined {
+  let low = 0
+  let high = members.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if ((members[middle]?.name ?? '') < name) low = middle + 1
+    else high = middle
+  }
+  const member = members[low]
+  return member?.name === name ? member : undefined
+}
+
 /** A view of these members: takes those that take part, sorts, names. Does not keep the given array. */
 export function makeView(members: Iterable<Member>): View {
   const placed = [...members].filter(({ status }) => isLiving(status))

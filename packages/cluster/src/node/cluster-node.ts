@@ -27,7 +27,7 @@ import {
 } from '@understudy/runtime/internal'
 import { EntityRegion } from '../entity/entity-region.ts'
 import type { MembershipStatus } from '../membership/membership.ts'
-import { isLiving, makeView, ownsPlaces, type Member, type View } from '../membership/view.ts'
+import { isLiving, makeView, memberOf, ownsPlaces, type Member, type View } from '../membership/view.ts'
 import { GoneRef } from '../remote/gone-ref.ts'
 import type { PeerSession } from '../remote/peer-session.ts'
 import { RemoteHub } from '../remote/remote-hub.ts'
@@ -524,7 +524,7 @@ class ClusterNodeImpl implements ClusterNode {
   }
 
   #memberStatus(name: string): { readonly status: string; readonly incarnation: number } | undefined {
-    return this.#view.members.find((member) => member.name === name) ?? this.#membership.known(name)
+    return memberOf(this.#view, name) ?? this.#membership.known(name)
   }
 
   #seenAs(name: string, incarnation: number): Member['status'] | 'unknown' {

@@ -44,6 +44,9 @@ export interface NodeMembershipHost {
   readonly renew: (by: string, reason: string) => Promise<void>
 }
 
+/** Names in the log line of who was joined: a table may have ten thousand. */
+const othersLoggedMax = 20
+
 export class NodeMembership {
   readonly standing: Standing
   readonly #host: NodeMembershipHost
@@ -307,11 +310,12 @@ export class NodeMembership {
   #up(effect: MembershipEffect & { readonly type: 'self-up' }): void {
     const { how, with: others } = effect
     this.#waitingLog?.cancel()
+    const shown = others.slice(0, othersLoggedMax)
+    const rest = others.length - shown.length
+    const names = rest > 0 ? `${shown.join(', ')} and ${rest} more` : shown.join(', ')
     const text =
-      how === 'founded'
-        ? `a cluster was founded with ${others.join(', ')}${this.#unheardSeeds()}`
-        : `joined ${others.join(', ')}`
-    this.#log.info({ node: this.#kernel.nodeName, how, others }, text)
+      how === 'founded' ? `a cluster was founded with ${names}${this.#unheardSeeds()}` : `joined ${names}`
+    this.#log.info({ node: this.#kernel.nodeName, how, others: shown, count: others.length }, text)
     this.standing.release()
     this.#host.events.emit('self-up', { how, with: others })
   }

@@ -17,6 +17,8 @@ import { askWitness, unsure, type Witness } from './steward.ts'
 /** How long one round of questions waits, and how long until the next. */
 const roundMs = 1_000
 const pauseMs = 200
+/** Members that are asked in one turn of the event loop. */
+const atOnceMax = 250
 
 export interface StandingHost {
   readonly kernel: Kernel
@@ -101,14 +103,18 @@ export class Standing {
   }
 
   async #askUntilSure(round: number): Promise<void> {
-    const { hub, kernel } = this.#host
+    const { hub } = this.#host
     while (round === this.#round) {
       const { name, incarnation } = this.#host.self()
       const self = { name, incarnation }
       const counted = this.#others()
-      const answers = await Promise.all(
-        counted.map((member) => askWitness(hub, member, 'seenOnControl', self, roundMs)),
-      )
+      const asked: Promise<string | undefined>[] = []
+      for (const member of counted) {
+        asked.push(askWitness(hub, member, 'seenOnControl', self, roundMs))
+        // A table may have ten thousand members: others get their turn in between.
+        if (asked.length % atOnceMax === 0) await this.#pause(0)
+      }
+      const answers = await Promise.all(asked)
       if (round !== this.#round) return
       const sure = new Set<string>()
       const said = new Set<string>()
@@ -129,10 +135,13 @@ export class Standing {
         this.release()
         return
       }
-      await new Promise<void>((resolve) => {
-        kernel.clock.setTimer(kernel.clock.monotonicMs() + pauseMs, resolve)
-      })
+      await this.#pause(pauseMs)
     }
+  }
+
+  #pause(ms: number): Promise<void> {
+    const { clock } = this.#host.kernel
+    return new Promise((resolve) => void clock.setTimer(clock.monotonicMs() + ms, resolve))
   }
 }
 

@@ -5,7 +5,7 @@
  *
  * Balance: with 128 points a member, the relative standard deviation of a share is about 1/sqrt(128), 9 %.
  */
-import { murmur3 } from './hash.ts'
+import { murmur3, murmur3Numbered } from './hash.ts'
 
 /** One place on the ring. */
 export interface RingMember {
@@ -27,8 +27,8 @@ export interface HashRingOptions {
 export const hashRingOptions = Object.freeze({ pointsPerWeight: 128 })
 
 /**
- * Points of one ring, over all members. Beyond it construction throws: such a ring would take seconds to
- * build.
+ * Points of one ring, over all members: more would take seconds to build. Where they would be more, all members get half as
+ * many, a quarter and so on: a bad member may invent members of any weight, and must not leave the others without a ring.
  */
 const pointsMax = 4_194_304
 
@@ -54,7 +54,7 @@ export class HashRing {
 
   /**
    * @throws {TypeError} if two members have one name.
-   * @throws {RangeError} if a weight is out of range, or there are more than 4,194,304 points.
+   * @throws {RangeError} if a weight is out of range, or there are more than 2,097,152 members.
    */
   constructor(members: Iterable<RingMember>, options: HashRingOptions = {}) {
     const perWeight = options.pointsPerWeight ?? hashRingOptions.pointsPerWeight
@@ -65,18 +65,15 @@ export class HashRing {
     }
     // Names are compared by code unit: a locale would order them differently on another machine.
     const sorted = [...members].sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
-    const counts = sorted.map((member, index) => {
-      if (index > 0 && sorted[index - 1]?.name === member.name) {
-        throw new TypeError(`Cannot build a ring: "${member.name}" is in it twice, names must be unique`)
+    for (const [index, { name }] of sorted.entries()) {
+      if (index > 0 && sorted[index - 1]?.name === name) {
+        throw new TypeError(`Cannot build a ring: "${name}" is in it twice, names must be unique`)
       }
-      return pointCount(member, perWeight)
-    })
-    const total = counts.reduce((sum, count) => sum + count, 0)
-    if (total > pointsMax) {
-      throw new RangeError(
-        `Cannot build a ring of ${total} points: the limit is ${pointsMax}, lower the weights`,
-      )
     }
+    if (sorted.length > memberRoom) {
+      throw new RangeError(`Cannot build a ring of ${sorted.length} members: the limit is ${memberRoom}`)
+    }
+    const { counts, total } = pointCounts(sorted, perWeight)
     this.#members = sorted.map((member) => Object.freeze({ ...member }))
     this.#names = sorted.map((member) => member.name)
     this.#ownerCount = counts.filter((count) => count > 0).length
@@ -164,6 +161,18 @@ export class HashRing {
   }
 }
 
+function pointCounts(
+  members: readonly RingMember[],
+  perWeight: number,
+): { readonly counts: readonly number[]; readonly total: number } {
+  const counts = members.map((member) => pointCount(member, perWeight))
+  const total = counts.reduce((sum, count) => sum + count, 0)
+  // With one point each there is nothing to halve any more.
+  return total <= pointsMax || total === members.length
+    ? { counts, total }
+    : pointCounts(members, perWeight / 2)
+}
+
 function pointCount(member: RingMember, perWeight: number): number {
   const weight = member.weight ?? 1
   if (!(weight >= 0 && weight <= 1_000)) {
@@ -183,39 +192,72 @@ function placePoints(
   counts: readonly number[],
   total: number,
 ): [points: Uint32Array, owners: Uint32Array] {
-  // Position times 2^21 plus member index fits in 53 bits, and sorts by position, then by name.
-  const keys = new Float64Array(total)
+  const points = new Uint32Array(total)
+  const owners = new Uint32Array(total)
   let next = 0
   for (const [index, member] of sorted.entries()) {
     const count = counts[index] as number
-    for (let point = 0; point < count; point++)
-      keys[next++] = murmur3(`${member.name}#${point}`) * memberRoom + index
+    const hash = murmur3Numbered(`${member.name}#`)
+    for (let point = 0; point < count; point++) {
+      points[next] = hash(point)
+      owners[next++] = index
+    }
   }
-  if (sorted.length > memberRoom) {
-    throw new RangeError(`Cannot build a ring of ${sorted.length} members: the limit is ${memberRoom}`)
-  }
-  keys.sort()
-  const points = new Uint32Array(total)
-  const owners = new Uint32Array(total)
-  for (let at = 0; at < total; at++) {
-    const key = keys[at] as number
-    points[at] = Math.floor(key / memberRoom)
-    owners[at] = key % memberRoom
-  }
-  return [points, owners]
+  return sortPoints(points, owners)
 }
 
+/**
+ * By position; points at one position stay in the order of the members. Radix sort, three passes of 11 bits: ten thousand
+ * members have 1.28 million points, and whoever waits for the first key of a new view waits for all of them.
+ */
+function sortPoints(points: Uint32Array, owners: Uint32Array): [points: Uint32Array, owners: Uint32Array] {
+  let from = points
+  let fromOwners = owners
+  let to: Uint32Array = new Uint32Array(points.length)
+  let toOwners: Uint32Array = new Uint32Array(points.length)
+  const starts = new Uint32Array(radixSize)
+  for (let shift = 0; shift < 32; shift += radixBits) {
+    starts.fill(0)
+    for (let at = 0; at < from.length; at++) {
+      const digit = ((from[at] as number) >>> shift) & (radixSize - 1)
+      starts[digit] = (starts[digit] as number) + 1
+    }
+    let sum = 0
+    for (let digit = 0; digit < radixSize; digit++) {
+      const count = starts[digit] as number
+      starts[digit] = sum
+      sum += count
+    }
+    for (let at = 0; at < from.length; at++) {
+      const point = from[at] as number
+      const digit = (point >>> shift) & (radixSize - 1)
+      const place = starts[digit] as number
+      starts[digit] = place + 1
+      to[place] = point
+      toOwners[place] = fromOwners[at] as number
+    }
+    ;[from, to] = [to, from]
+    ;[fromOwners, toOwners] = [toOwners, fromOwners]
+  }
+  return [from, fromOwners]
+}
+
+const radixBits = 11
+const radixSize = 2 ** radixBits
+
+/** Members of one ring. */
 const memberRoom = 2_097_152
 
+/** For each bucket the first point at or after its beginning. */
 function indexPoints(points: Uint32Array, bits: number): Uint32Array {
   const buckets = new Uint32Array(2 ** bits)
-  const width = 2 ** (32 - bits)
-  let at = 0
-  for (let bucket = 0; bucket < buckets.length; bucket++) {
-    while (at < points.length && (points[at] as number) < bucket * width) at++
-    buckets[bucket] = at
+  const shift = 32 - bits
+  let bucket = 0
+  for (let at = 0; at < points.length; at++) {
+    const last = (points[at] as number) >>> shift
+    while (bucket <= last) buckets[bucket++] = at
   }
-  return buckets
+  return buckets.fill(points.length, bucket)
 }
 
 function zoneIndex(zones: Map<string, number>, member: RingMember): number {

@@ -53,6 +53,42 @@ export function murmur3Bytes(bytes: Uint8Array, seed = 0): number {
   return finalize(hash ^ length)
 }
 
+/**
+ * `(n) => murmur3(prefix + n)`, for many whole numbers from 0 to 99,999,999 behind one prefix: hashes the prefix once, and
+ * makes no strings.
+ */
+export function murmur3Numbered(prefix: string, seed = 0): (number: number) => number {
+  const bytes = utf8.encode(prefix)
+  const whole = bytes.length & ~3
+  let before = seed | 0
+  for (let index = 0; index < whole; index += 4) {
+    const [a = 0, b = 0, c = 0, d = 0] = bytes.subarray(index, index + 4)
+    before = mixBlock(before, a | (b << 8) | (c << 16) | (d << 24))
+  }
+  let carried = 0
+  for (let index = bytes.length - 1; index >= whole; index--)
+    carried = (carried << 8) | (bytes[index] as number)
+  const carriedBytes = bytes.length - whole
+  return (number) => {
+    let hash = before
+    let block = carried
+    let held = carriedBytes
+    let length = bytes.length
+    let unit = 1
+    while (unit * 10 <= number) unit *= 10
+    for (; unit >= 1; unit = (unit / 10) | 0) {
+      block |= (0x30 + (((number / unit) | 0) % 10)) << (8 * held)
+      length++
+      if (++held < 4) continue
+      hash = mixBlock(hash, block)
+      block = 0
+      held = 0
+    }
+    if (held > 0) hash ^= mixTail(block)
+    return finalize(hash ^ length)
+  }
+}
+
 const utf8 = new TextEncoder()
 
 function mixTail(tail: number): number {

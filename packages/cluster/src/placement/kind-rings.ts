@@ -10,10 +10,13 @@ export interface KindMember extends RingMember {
   readonly entities?: readonly string[] | undefined
 }
 
-/** Immutable. A ring is built when its kind is first asked for; kinds that the same members have share one. */
+/**
+ * Immutable. A ring is built when somebody first asks for it: most views of a cluster that forms, or is flooded with members,
+ * are gone before a key is looked up in them. Kinds that the same members have share one.
+ */
 export class KindRings {
-  /** The ring of all members. */
-  readonly all: HashRing
+  readonly #members: readonly KindMember[]
+  #all: HashRing | undefined
   /** Who could own anything. */
   readonly #owners: readonly KindMember[]
   /** The kinds that some member names. */
@@ -23,9 +26,20 @@ export class KindRings {
   readonly #ringsByOwners = new Map<string, HashRing>()
 
   constructor(members: readonly KindMember[]) {
-    this.all = new HashRing(members)
+    this.#members = members
     this.#owners = members.filter(({ weight }) => weight !== 0)
     for (const { entities = [] } of this.#owners) for (const kind of entities) this.#kinds.add(kind)
+  }
+
+  /** The ring of all members. */
+  get all(): HashRing {
+    this.#all ??= new HashRing(this.#members)
+    return this.#all
+  }
+
+  /** How many rings were built: for tests of what a view costs. */
+  get built(): number {
+    return this.#ringsByOwners.size + (this.#all === undefined ? 0 : 1)
   }
 
   /**

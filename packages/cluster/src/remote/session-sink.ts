@@ -456,16 +456,31 @@ export class SessionSink implements FrameSink, CallKeeper, Sender, Watcher {
 
   // ---- About the link itself -----------------------------------------------------------------------------------
 
+  /**
+   * Whether it may speak for the whole link here: such envelopes travel on control, where they stand in order with each
+   * other. Without lanes of their own all travel there.
+   */
+  #isOnControl(what: string): boolean {
+    if (this.#session.isClosed) return false
+    if (this.#lane.name === 'control') return true
+    this.#host.fault(
+      this.#session,
+      'wrong-lane',
+      `${what} came on lane ${this.#lane.name}, it belongs on control`,
+    )
+    return false
+  }
+
   onHeartbeat(sequence: number, kind: 'ping' | 'pong'): void {
-    if (!this.#session.isClosed) this.#host.heartbeat(this.#session, sequence, kind)
+    if (this.#isOnControl('a heartbeat')) this.#host.heartbeat(this.#session, sequence, kind)
   }
 
   onGossip(payload: unknown): void {
-    if (!this.#session.isClosed) this.#host.gossip(this.#session, payload)
+    if (this.#isOnControl('gossip')) this.#host.gossip(this.#session, payload)
   }
 
   onChosen(): void {
-    if (!this.#session.isClosed) this.#host.chosen(this.#session)
+    if (this.#isOnControl('the choice of the link')) this.#host.chosen(this.#session)
   }
 
   onGoodbye(_reason: string, lanes: readonly LaneName[]): void {
@@ -474,7 +489,7 @@ export class SessionSink implements FrameSink, CallKeeper, Sender, Watcher {
   }
 
   onLaneWanted(lane: LaneName): void {
-    if (!this.#session.isClosed) this.#session.peerWants(lane)
+    if (this.#isOnControl('the wish for a lane')) this.#session.peerWants(lane)
   }
 
   onEndLane(lane: LaneName): void {
@@ -484,7 +499,7 @@ export class SessionSink implements FrameSink, CallKeeper, Sender, Watcher {
   }
 
   onCredit(recipient: Recipient, isGiven: boolean): void {
-    if (!this.#session.isClosed) this.#session.heardCredit(recipient, isGiven)
+    if (this.#isOnControl('credit')) this.#session.heardCredit(recipient, isGiven)
   }
 }
 

@@ -258,6 +258,8 @@ class WebSocketListener implements Listener {
   readonly #userSockets: WebSocketServer
   readonly #links = new Set<WebSocketLink>()
   readonly #users = new Set<UserWebSocket>()
+  /** By connection, the requests whose answers have not ended. */
+  readonly #unanswered = new WeakMap<Socket, number>()
   #pings: NodeJS.Timeout | undefined
   #closed: Promise<void> | undefined
 
@@ -291,6 +293,10 @@ class WebSocketListener implements Listener {
     server.on('error', () => undefined)
     this.#standAtTheDoor()
     server.on('request', (request: IncomingMessage, response: ServerResponse) => {
+      this.#unanswered.set(request.socket, (this.#unanswered.get(request.socket) ?? 0) + 1)
+      response.once('close', () => {
+        this.#unanswered.set(request.socket, (this.#unanswered.get(request.socket) ?? 1) - 1)
+      })
       const refused = this.#door.enterUser(this.#door.callerOf(request.socket))
       if (refused === undefined) {
         this.#serve(request, response)
@@ -300,7 +306,11 @@ class WebSocketListener implements Listener {
       this.#tellRefused(refused, this.#nameOf(request.socket), USERS_FULL)
     })
     server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-      if (this.#settings.users !== undefined && pathOf(request) !== NODE_PATH) {
+      if ((this.#unanswered.get(request.socket) ?? 0) > 0) {
+        // An answer that comes later would be written among the frames: who reads both, such as a proxy, would be misled.
+        socket.destroy()
+        this.#tellRefused('upgrade', this.#nameOf(request.socket), 'an earlier request is not answered yet')
+      } else if (this.#settings.users !== undefined && pathOf(request) !== NODE_PATH) {
         this.#acceptUser(request, socket, head)
       } else this.#acceptNode(request, socket, head)
     })
@@ -456,7 +466,9 @@ class WebSocketListener implements Listener {
   #acceptUser(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     const { users } = this.#settings
     if (users === undefined) return
-    const { origin, host, upgrade } = request.headers
+    const { host, upgrade } = request.headers
+    // The latter is that of version 8, which `ws` speaks as well.
+    const origin = request.headers.origin ?? request.headers['sec-websocket-origin']?.toString()
     const remoteAddress = this.#nameOf(request.socket)
     if (upgrade?.toLowerCase() !== 'websocket') this.#turnAway(socket, 'upgrade', remoteAddress)
     else if (!isOriginAllowed(users.origins, origin, host, this.#isSecure)) {

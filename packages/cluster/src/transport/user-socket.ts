@@ -64,9 +64,16 @@ export interface UserSocketOptions {
    * and are always let in. @default the same origin
    */
   readonly origins?: readonly string[] | 'any' | undefined
-  /** Largest message that is taken, in bytes; a larger one ends its socket with status 1009. @default 1_048_576 */
+  /**
+   * Largest message that is taken, in bytes; a larger one ends its socket with status 1009. Whoever sends one by halves holds
+   * so much here until he is cut off for not answering a ping, within a minute: `socketsMax` times this in all, a gibibyte
+   * with the defaults. @default 1_048_576
+   */
   readonly payloadBytesMax?: number | undefined
-  /** Bytes that may wait for one user before `send` says 'full'. @default 4_194_304 */
+  /**
+   * Bytes that may wait for one user before `send` says 'full'. Each message that waits counts 256 more: that is what a small
+   * one takes. @default 4_194_304
+   */
   readonly outboundBytesMax?: number | undefined
   /** Open at once; further ones get 503. @default 1_024 */
   readonly socketsMax?: number | undefined
@@ -161,6 +168,8 @@ export interface UserSocketParts {
   readonly onError: (error: unknown) => void
 }
 
+/** What a message that waits takes besides its bytes. */
+const MESSAGE_BYTES = 256
 const STATUS_NORMAL = 1_000
 const STATUS_FAILED = 1_011
 const REASON_BYTES_MAX = 123
@@ -177,6 +186,8 @@ export class UserWebSocket implements UserSocket {
   #onMessage: ((message: UserMessage) => void) | undefined
   #onClose: ((end: UserSocketEnd) => void) | undefined
   #isClosed = false
+  /** Messages that were sent and have not left yet. */
+  #waiting = 0
   /** It answered since the last ping. */
   #isAlive = true
 
@@ -215,9 +226,15 @@ export class UserWebSocket implements UserSocket {
     const isBinary = typeof message !== 'string'
     // A character is at most three bytes of UTF-8, so no text is counted as less than it is.
     const bytes = isBinary ? message.byteLength : message.length * 3
-    if (this.#webSocket.bufferedAmount + bytes > this.#outboundBytesMax) return 'full'
-    this.#webSocket.send(message, { binary: isBinary, compress: false, fin: true })
+    const waitingBytes = this.#webSocket.bufferedAmount + this.#waiting * MESSAGE_BYTES
+    if (waitingBytes + bytes > this.#outboundBytesMax) return 'full'
+    this.#waiting++
+    this.#webSocket.send(message, { binary: isBinary, compress: false, fin: true }, this.#left)
     return 'ok'
+  }
+
+  readonly #left = (): void => {
+    this.#waiting--
   }
 
   readonly onMessage = (callback: (message: UserMessage) => void): void => {
