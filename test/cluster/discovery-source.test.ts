@@ -284,7 +284,7 @@ void test('fileDiscovery and dnsDiscovery refuse wrong options and say what is r
     [() => fileDiscovery({ path: '' }), /"path" must be the path of a file/],
     [
       () => fileDiscovery({ path: 'x', refreshMs: 99 }),
-      /refreshMs must be .* from 100 to 86,400,000, got 99/,
+      /refreshMs must be .* from 100 to 86,400,000, got the number 99/,
     ],
     [() => dnsDiscovery(loose({})), /give either "host" and "port", or "service"/],
     [() => dnsDiscovery(loose({ host: 'a', port: 1, service: 'b' })), /give either/],

@@ -21,7 +21,7 @@ import {
 import type { TestSystem } from '@understudy/runtime/testkit'
 import { test, type Test } from 'tap'
 import Type from 'typebox'
-import { gate, onStage, watched, watchedCode, type Gate } from '../support/runtime.ts'
+import { gate, logged, onStage, watched, watchedCode, type Gate } from '../support/runtime.ts'
 
 const Note = protocol('note', { note: tell({ text: Type.String() }) })
 
@@ -313,6 +313,39 @@ staged(
     t.match(await next.ask({ type: 'counters' }), { handled: 3, duplicates: 0 })
   },
 )
+
+staged(
+  'a consumer that is away is no fault: no warning for each try, one for each long absence, and all letters are counted',
+  async (t, { system, ref }) => {
+    const out = producerOf(system)
+    await settled(out.send(order(1)))
+    await system.stop(ref, 'kill')
+    const sent = watched(out.send(order(2)))
+    await system.platform.advance(8_000)
+    t.same(logged(system, 'warn'), [])
+    t.ok(system.deadLetters().length > 1, 'it tries')
+    t.equal(system.status().counters.deadLetters, system.deadLetters().length)
+    await system.platform.advance(60_000)
+    t.equal(logged(system, 'warn').length, 1)
+    t.match(logged(system, 'warn'), [
+      /has found no consumer at \/user\/orders for 1\d{4} ms .*; it goes on looking/,
+    ])
+    system.spawn('orders', new Shop().consumer())
+    await system.platform.advance(60_000)
+    t.equal(sent.state, 'resolved')
+    t.match(
+      system.platform.logged.filter(({ level }) => level === 'info').map(({ message }) => message),
+      [/found its consumer \/user\/orders/],
+    )
+  },
+)
+
+staged('a producer whose consumer is nowhere says so', async (t, { system }) => {
+  const out = reliableProducer(system, Orders, system.ref(reliable(Orders), '/user/ordres'))
+  out.tell(order(1))
+  await system.platform.advance(60_000)
+  t.match(logged(system, 'warn'), [/has found no consumer at \/user\/ordres for /])
+})
 
 staged('with a bound ref the producer ends with its consumer', async (t, { system, shop, ref }) => {
   const failed: string[] = []

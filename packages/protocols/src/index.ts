@@ -1,6 +1,7 @@
 /** The public API of the protocols. What is not listed here, or in another entry point, cannot be imported. */
 export {
   ConsensusAlreadyOpen,
+  GroupAlreadyOpen,
   GroupClosed,
   GroupOverloaded,
   NotLeader,

@@ -362,7 +362,13 @@ void test('openGroup: what open rejects with, names that are none, and a name th
     error: { message: /letters, digits/ },
   })
   await openNoting(cluster, consensus, 'g')
-  t.match(await cluster.outcome(openNoting(cluster, consensus, 'g')), { error: { message: /open already/ } })
+  t.match(await cluster.outcome(openNoting(cluster, consensus, 'g')), {
+    error: {
+      code: 'PROTOCOLS_GROUP_ALREADY_OPEN',
+      message: /open already/,
+      details: { group: 'g', node: 'a' },
+    },
+  })
   const alreadyOpen = { error: { code: 'PROTOCOLS_ALREADY_OPEN', message: /open already/ } }
   t.match(await cluster.outcome(openConsensus(a)), alreadyOpen)
   await cluster.result(consensus.close())

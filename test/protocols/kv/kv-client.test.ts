@@ -331,6 +331,16 @@ void test('KvClient: what is no key and no value is told of by a rejection that 
     isType(/^Keys are a string, { prefix } or { from, to }, got number$/),
   )
   t.throws(() => client.watch({} as { prefix: string }), { name: 'TypeError', message: /^Keys are a string/ })
+  t.match(
+    await outcome(client.put('a', 'half \ud800')),
+    isType(/half of a surrogate pair.*give bytes as a Uint8Array/),
+  )
+  const timeoutMs = '5' as unknown as number
+  const isText = isType(/"timeoutMs" must be a number of milliseconds, got the string "5"$/)
+  t.match(await outcome(client.put('a', 'x', { timeoutMs })), isText)
+  t.match(await outcome(client.get('a', { timeoutMs })), isText)
+  t.match(await outcome(client.status('a', { timeoutMs })), isText)
+  t.match(await outcome(client.get('a', { timeoutMs: Number.NaN })), isType(/got the number NaN$/))
   t.equal(await kv.get(client.get('a')), undefined)
 })
 

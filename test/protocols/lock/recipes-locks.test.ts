@@ -316,6 +316,20 @@ void test('LockClient: what is no time to wait, and what are no numbers, is refu
     await refused(client.latch('e', { count: 1 }).wait(options))
     await refused(client.session(options))
   }
+  const text = { timeoutMs: '5' as unknown as number }
+  const isText = {
+    name: 'TypeError',
+    message: /"timeoutMs" must be a number of milliseconds, got the string "5"/,
+  }
+  for (const refused of [
+    () => client.mutex('a').acquire(text),
+    () => client.spinLock('c', { ttlMs: 100 }).acquire(text),
+    () => client.multi([client.mutex('a')]).acquire(text),
+    () => client.latch('e', { count: 1 }).wait(text),
+    () => client.session(text),
+  ]) {
+    await t.rejects(world.get<unknown>(refused()), isText)
+  }
   const wrong = { code: 'LOCK_BAD_REQUEST', message: /must be a whole number from/ }
   for (const number of [-1, 0.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53]) {
     t.throws(() => client.barrier('d', { parties: number }), { ...wrong, details: { value: number } })

@@ -3,6 +3,7 @@
  * come in, the handshake decides; who is a member, the gossip. An address that is found no longer removes nobody.
  */
 import type { Platform, Timer } from '@understudy/runtime'
+import { describeGiven } from '@understudy/runtime/internal'
 import type { NodeAddress } from '../transport/address.ts'
 import { backoffMs } from './dial-plan.ts'
 
@@ -236,11 +237,20 @@ export function tooManyAddresses(source: string, count: number): DiscoveryError 
   )
 }
 
+/** @throws {TypeError} if `options` is no object; `example` says what it may be */
+export function checkGiven(source: string, options: unknown, example: string): void {
+  if (typeof options === 'object' && options !== null) return
+  throw new TypeError(
+    `Cannot find nodes by ${source}: give options, such as ${example}; got ${describeGiven(options)}`,
+  )
+}
+
 /** @throws {RangeError} if `refreshMs` is not a number of milliseconds from 100 to a day */
 export function checkRefreshMs(source: string, refreshMs: number): void {
-  if (refreshMs >= 100 && refreshMs <= 86_400_000) return
+  if (typeof refreshMs === 'number' && refreshMs >= 100 && refreshMs <= 86_400_000) return
   throw new RangeError(
-    `Cannot find nodes by ${source}: refreshMs must be a number of milliseconds from 100 to 86,400,000, got ${refreshMs}`,
+    `Cannot find nodes by ${source}: refreshMs must be a number of milliseconds from 100 to 86,400,000, ` +
+      `got ${describeGiven(refreshMs)}`,
   )
 }
 

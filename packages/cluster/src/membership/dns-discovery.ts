@@ -1,6 +1,7 @@
 /** Addresses from names: the A and AAAA records of a host, or the SRV records of a service. */
 import { nodeAddress, type NodeAddress } from '../transport/address.ts'
 import {
+  checkGiven,
   checkRefreshMs,
   DiscoveryError,
   LookLoop,
@@ -61,6 +62,7 @@ const timeoutMs = 15_000
  * @throws {TransportError} `CLUSTER_BAD_ADDRESS` if no address can be made of the scheme and the host
  */
 export function dnsDiscovery(options: DnsHostOptions | DnsServiceOptions): Discovery {
+  checkGiven('DNS', options, '{ host: "nodes.example.org", port: 7001 }')
   const { host, port, service } = options
   const refreshMs = options.refreshMs ?? dnsDiscoveryDefaults.refreshMs
   const scheme = options.scheme ?? dnsDiscoveryDefaults.scheme

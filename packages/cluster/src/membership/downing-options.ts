@@ -220,13 +220,22 @@ export function checkDowningOptions(options: DowningOptions = {}): CheckedDownin
 /**
  * The bound for a cluster of `members`, with SWIM's `suspicionMult` (lan 4, wan 6, local 3). See `DowningBound`.
  *
- * @throws {RangeError} as `checkDowningOptions` does.
+ * @throws {RangeError} as `checkDowningOptions` does, and if `members` or `suspicionMult` is missing or out of range.
  */
 export function downingBound(
   options: DowningOptions,
   swim: { readonly members: number; readonly suspicionMult: number },
 ): DowningBound {
   const checked = checkDowningOptions(options)
+  if (!(swim.members >= 1)) {
+    throw new RangeError(`Cannot tell the bound of ${swim.members} members: "members" must be 1 or more`)
+  }
+  if (!(swim.suspicionMult >= 0 && swim.suspicionMult <= 100)) {
+    throw new RangeError(
+      `Cannot tell the bound with suspicionMult ${swim.suspicionMult}: give that of the nodes' "membership", up to 100; ` +
+        'the presets have lan 4, wan 6, local 3',
+    )
+  }
   const probeIntervalMs = options.probeIntervalMs ?? downingDefaults.probeIntervalMs
   const stableAfterMs = checked.stableAfterMs(swim.members)
   const marginMs = checked.marginMs(swim.members)

@@ -1,6 +1,8 @@
 /** Addresses in a file that somebody else keeps up to date: a deployment tool, a mounted configuration, a person. */
+import { describeGiven } from '@understudy/runtime/internal'
 import type { NodeAddress } from '../transport/address.ts'
 import {
+  checkGiven,
   checkRefreshMs,
   DiscoveryError,
   LookLoop,
@@ -41,9 +43,12 @@ const badLinesShown = 10
  * @throws {TypeError | RangeError} if an option is wrong
  */
 export function fileDiscovery(options: FileDiscoveryOptions): Discovery {
+  checkGiven('a file', options, '{ path: "/etc/understudy/seeds" }')
   const { path } = options
   if (typeof path !== 'string' || path === '') {
-    throw new TypeError('Cannot find nodes by a file: "path" must be the path of a file')
+    throw new TypeError(
+      `Cannot find nodes by a file: "path" must be the path of a file; got ${describeGiven(path)}`,
+    )
   }
   const refreshMs = options.refreshMs ?? fileDiscoveryDefaults.refreshMs
   const name = `file ${path}`

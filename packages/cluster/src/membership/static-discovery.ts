@@ -1,4 +1,5 @@
 /** Addresses that are known when the program starts. */
+import { describeGiven } from '@understudy/runtime/internal'
 import { nodeAddress, parseAddress, type NodeAddress } from '../transport/address.ts'
 import { TransportError } from '../transport/transport-error.ts'
 import { discoveryAddressesMax, sortedAddresses, tooManyAddresses, type Discovery } from './discovery.ts'
@@ -7,10 +8,17 @@ import { discoveryAddressesMax, sortedAddresses, tooManyAddresses, type Discover
  * These addresses, sorted, told once soon after the start; also when there are none, so that a list that a program reads
  * from its environment may be empty.
  *
+ * @throws {TypeError} if it is no list
  * @throws {TransportError} `CLUSTER_BAD_ADDRESS` for one that nobody can be dialled at
  * @throws {DiscoveryError} `CLUSTER_DISCOVERY_TOO_MANY` for more than `discoveryAddressesMax`
  */
 export function staticDiscovery(addresses: readonly string[]): Discovery {
+  if (!Array.isArray(addresses)) {
+    throw new TypeError(
+      `Cannot find nodes by a static list: give a list of addresses, such as ["ws://127.0.0.1:7001"]; got ` +
+        describeGiven(addresses),
+    )
+  }
   const list = Object.freeze(sortedAddresses([...new Set(addresses.map(dialableAddress))]))
   if (list.length > discoveryAddressesMax) throw tooManyAddresses('a static list', list.length)
   return {

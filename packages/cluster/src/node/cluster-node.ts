@@ -304,7 +304,19 @@ class ClusterNodeImpl implements ClusterNode {
       throw new ActorError('RUNTIME_STOPPED', `Cannot start node "${this.name}": it was shut down meanwhile`)
     }
     this.#listener = listener
+    this.#warnOfNoLease()
     this.#membership.start()
+  }
+
+  /** It may be meant, as in a test: then every loss ends everybody. Else nobody would know before the first one. */
+  #warnOfNoLease(): void {
+    const { downing, downingLease } = this.#options
+    if (downing?.strategy !== 'lease' || downingLease !== undefined) return
+    this.#kernel.log.error(
+      { node: this.name },
+      'the downing strategy is "lease" and there is no "downingLease" to ask, which counts as a no: when any member is lost, ' +
+        'by a crash too, all nodes that are left go down; give startNode a "downingLease", or choose another strategy',
+    )
   }
 
   // ---- For users -----------------------------------------------------------------------------------------------

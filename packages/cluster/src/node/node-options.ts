@@ -1,5 +1,6 @@
 /** Options of a node: what they are, their defaults, their limits. */
 import { seededRandom, type AnyDefinition, type SystemOptions } from '@understudy/runtime'
+import { describeGiven } from '@understudy/runtime/internal'
 import type { Discovery } from '../membership/discovery.ts'
 import type { DowningLease } from '../membership/downing-lease.ts'
 import type { DowningOptions } from '../membership/downing-options.ts'
@@ -7,7 +8,7 @@ import { MembershipCore } from '../membership/membership-core.ts'
 import type { DetectionOptions } from '../membership/membership-options.ts'
 import { entityKindsMax } from '../membership/swim-message.ts'
 import type { SwimPreset } from '../membership/swim-options.ts'
-import type { AdmissionOptions } from '../transport/admission.ts'
+import { Admission, type AdmissionOptions } from '../transport/admission.ts'
 import { isLoopback, nodeAddress, parseAddress, type NodeAddress } from '../transport/address.ts'
 import { TransportError } from '../transport/transport-error.ts'
 import { checkInteger, checkLinkLimits } from '../transport/transport.ts'
@@ -16,7 +17,11 @@ import { joinJudge, type JoinPolicy } from '../wire/join-policy.ts'
 import { secretRing, type Secret, type SecretRing } from '../wire/secret-ring.ts'
 import type { HttpHandler } from '../transport/server.ts'
 import type { TlsSource } from '../transport/tls.ts'
-import type { UserSocketHandler, UserSocketOptions } from '../transport/user-socket.ts'
+import {
+  checkUserSocketOptions,
+  type UserSocketHandler,
+  type UserSocketOptions,
+} from '../transport/user-socket.ts'
 import type { Transport } from '../transport/transport.ts'
 import type { EntityKind } from '../entity/entity-region.ts'
 import { NodeStartError } from '../remote/cluster-error.ts'
@@ -83,7 +88,7 @@ export interface NodeOptions extends SystemOptions {
   readonly membership?: SwimPreset | DetectionOptions | undefined
   /** Who stays when the cluster falls apart. @default { strategy: 'keep-majority' } */
   readonly downing?: DowningOptions | undefined
-  /** Who decides with `downing: { strategy: 'lease' }`. @default none: every side then loses */
+  /** Who decides with `downing: { strategy: 'lease' }`. @default none: every side then loses, as the log says */
   readonly downingLease?: DowningLease | undefined
   /**
    * How many nodes must have met, this one included, before a cluster is founded. More than half of those that will ever
@@ -132,6 +137,10 @@ export interface CheckedNodeOptions {
 
 const nodeName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/
 
+function givenName(options: unknown): unknown {
+  return typeof options === 'object' && options !== null && 'name' in options ? options.name : undefined
+}
+
 /**
  * Checks what can be checked before anything is opened.
  *
@@ -140,18 +149,18 @@ const nodeName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/
  * @throws {NodeStartError} CLUSTER_NO_SECRET: without a secret only loopback is bound
  */
 export function checkNodeOptions(options: NodeOptions): CheckedNodeOptions {
-  const cannot = `Cannot start node "${String(options.name)}"`
+  const name = givenName(options)
+  const cannot =
+    typeof name === 'string' && nodeName.test(name) ? `Cannot start node "${name}"` : 'Cannot start a node'
   checkOptionNames(cannot, options)
-  if (typeof options.name !== 'string' || !nodeName.test(options.name)) {
+  if (typeof name !== 'string' || !nodeName.test(name)) {
     throw new TypeError(
-      `${cannot}: "name" must be 1 to 63 of letters, digits, dot, underscore and hyphen, and begin with a letter or digit`,
+      `${cannot}: "name" must be 1 to 63 of letters, digits, dot, underscore and hyphen, and begin with a letter or ` +
+        `digit; got ${describeGiven(name)}`,
     )
   }
-  if (typeof options.listen !== 'string') {
-    throw new TypeError(`${cannot}: "listen" must be an address such as "ws://127.0.0.1:7001"`)
-  }
-  if (options.seeds !== undefined && !Array.isArray(options.seeds)) {
-    throw new TypeError(`${cannot}: "seeds" must be a list of addresses, such as ["ws://127.0.0.1:7001"]`)
+  if (options.listen === undefined) {
+    throw new TypeError(`${cannot}: "listen" must be an address such as "ws://127.0.0.1:7001"; it is missing`)
   }
   checkText(cannot, 'cluster', options.cluster)
   checkText(cannot, 'zone', options.zone)
@@ -160,31 +169,19 @@ export function checkNodeOptions(options: NodeOptions): CheckedNodeOptions {
   if (!(weight >= 0 && weight <= 1_000)) {
     throw new RangeError(`${cannot}: "weight" must be from 0 to 1000, got ${weight}`)
   }
-  const secrets = options.secret === undefined ? undefined : checkSecret(cannot, options.secret)
+  const { secret } = options
+  const secrets = secret === undefined ? undefined : said(cannot, () => secretRing(secret))
   const roles = checkRoles(cannot, options.roles ?? [])
   if (options.version !== undefined && options.version.length > 64) {
     throw new RangeError(
       `${cannot}: "version" must have at most 64 characters, got ${options.version.length}`,
     )
   }
-  if (options.onRemoved !== undefined && !['rejoin', 'exit'].includes(options.onRemoved)) {
-    throw new TypeError(
-      `${cannot}: "onRemoved" must be "rejoin" or "exit", got "${String(options.onRemoved)}"`,
-    )
-  }
   if (options.drainMs !== undefined && !(options.drainMs >= 0)) {
     throw new RangeError(`${cannot}: "drainMs" must be 0 or more milliseconds, got ${options.drainMs}`)
   }
-  if (options.admit !== undefined) joinJudge(options.admit)
-  checkInteger(
-    'handshakeTimeoutMs',
-    options.handshakeTimeoutMs ?? nodeDefaults.handshakeTimeoutMs,
-    1,
-    599_000,
-  )
-  checkLinkLimits(options)
-  resolveWireLimits({ frameBytesMax: options.frameBytesMax })
-  const listen = nodeAddress(options.listen)
+  said(cannot, () => checkLimits(options))
+  const listen = addressOf(cannot, 'listen', options.listen)
   if (secrets === undefined && options.tls === undefined && !isLoopback(listen)) {
     throw new NodeStartError(
       'CLUSTER_NO_SECRET',
@@ -194,6 +191,7 @@ export function checkNodeOptions(options: NodeOptions): CheckedNodeOptions {
       { listen },
     )
   }
+  checkCertificates(cannot, options, listen)
   checkSpawnable(cannot, options.spawnable ?? [])
   const preset = isLoopback(listen) ? 'local' : 'lan'
   checkMembership(cannot, options, listen, preset)
@@ -208,7 +206,7 @@ export function checkNodeOptions(options: NodeOptions): CheckedNodeOptions {
   return {
     listen,
     advertise,
-    seeds: (options.seeds ?? []).map((seed) => dialAddress(cannot, 'seed', seed)),
+    seeds: (options.seeds ?? []).map((seed) => dialAddress(cannot, 'seeds', seed)),
     entities: checkEntities(cannot, options.entities ?? []),
     weight,
     roles,
@@ -227,32 +225,69 @@ function checkMembership(
 ): void {
   const { membership = preset, downing, expect } = options
   const self = { name: options.name, incarnation: 1, address, weight: 1, roles: [], version: '' }
-  try {
+  said(cannot, () => {
     void new MembershipCore({ self, random: seededRandom(1), detection: membership, downing, expect })
-  } catch (error) {
-    throw new RangeError(`${cannot}: ${error instanceof Error ? error.message : String(error)}`, {
-      cause: error,
-    })
-  }
+  })
 }
 
-function checkSecret(cannot: string, secret: Secret): SecretRing {
+/** Limits that their users judge: here they do so before anything is opened. */
+function checkLimits(options: NodeOptions): void {
+  const { admit, admission, webSocket, frameBytesMax, transport } = options
+  if (admit !== undefined) joinJudge(admit)
+  // Only its check counts, which asks for no settings but whether hosts may have names.
+  if (admission !== undefined) {
+    void new Admission(admission, { agedMs: 1, silentMax: 1, hasNames: transport !== undefined })
+  }
+  if (webSocket !== undefined) checkUserSocketOptions(webSocket)
+  const handshakeTimeoutMs = options.handshakeTimeoutMs ?? nodeDefaults.handshakeTimeoutMs
+  checkInteger('handshakeTimeoutMs', handshakeTimeoutMs, 1, 599_000)
+  checkLinkLimits(options)
+  resolveWireLimits({ frameBytesMax })
+}
+
+/** Who must have a certificate that nobody is asked for is let in by nobody, and lets nobody in. */
+function checkCertificates(
+  cannot: string,
+  { admit, tls, transport }: NodeOptions,
+  listen: NodeAddress,
+): void {
+  // Another transport may have certificates of its own.
+  if (admit?.nameFromCertificate !== true || transport !== undefined) return
+  const isAsked =
+    parseAddress(listen).isSecure &&
+    // What a function returns is known when it is asked.
+    (typeof tls === 'function' || (tls?.ca !== undefined && tls.requirePeerCertificate !== false))
+  if (isAsked) return
+  throw new TypeError(
+    `${cannot} on "${listen}": "admit.nameFromCertificate" lets nobody in where nodes show no certificates; give "tls" with ` +
+      `"cert", "key" and "ca" and listen on wss://, or leave it out`,
+  )
+}
+
+/** What is wrong with an option, with the node that it was given to. */
+function said<T>(cannot: string, check: () => T): T {
   try {
-    return secretRing(secret)
+    return check()
   } catch (error) {
-    throw new RangeError(`${cannot}: ${error instanceof Error ? error.message : String(error)}`, {
-      cause: error,
-    })
+    if (error instanceof TransportError) {
+      throw new TransportError(error.code, `${cannot}: ${error.message}`, { cause: error })
+    }
+    const message = `${cannot}: ${error instanceof Error ? error.message : String(error)}`
+    throw error instanceof TypeError
+      ? new TypeError(message, { cause: error })
+      : new RangeError(message, { cause: error })
   }
 }
 
 function checkRoles(cannot: string, roles: readonly string[]): readonly string[] {
-  if (!Array.isArray(roles) || roles.length > 16) {
-    throw new RangeError(`${cannot}: "roles" must be a list of at most 16 texts`)
+  if (roles.length > 16) {
+    throw new RangeError(`${cannot}: "roles" must be a list of at most 16 texts, got ${roles.length}`)
   }
-  for (const role of roles as readonly unknown[]) {
-    if (typeof role === 'string' && role.length >= 1 && role.length <= 64) continue
-    throw new RangeError(`${cannot}: each of "roles" must have 1 to 64 characters, got "${String(role)}"`)
+  for (const role of roles) {
+    if (role.length >= 1 && role.length <= 64) continue
+    throw new RangeError(
+      `${cannot}: each of "roles" must have 1 to 64 characters, got one of ${role.length}: ${describeGiven(role)}`,
+    )
   }
   return Object.freeze([...roles])
 }
@@ -262,12 +297,16 @@ function checkText(cannot: string, option: string, value: string | undefined): v
   throw new RangeError(`${cannot}: "${option}" must have 1 to 128 characters, got ${value.length}`)
 }
 
+function addressOf(cannot: string, option: string, given: string): NodeAddress {
+  return said(`${cannot}: "${option}"`, () => nodeAddress(given))
+}
+
 function dialAddress(cannot: string, option: string, given: string): NodeAddress {
-  const address = nodeAddress(given)
+  const address = addressOf(cannot, option, given)
   if (parseAddress(address).port !== 0) return address
   throw new TransportError(
     'CLUSTER_BAD_ADDRESS',
-    `${cannot}: ${option} "${given}" has port 0, where nobody can be dialled; give the port that is listened on`,
+    `${cannot}: "${option}" names "${given}", with port 0, where nobody can be dialled; give the port that is listened on`,
   )
 }
 
@@ -275,9 +314,6 @@ function dialAddress(cannot: string, option: string, given: string): NodeAddress
 function checkSpawnable(cannot: string, spawnable: readonly AnyDefinition[]): void {
   const names = new Set<string>()
   for (const definition of spawnable) {
-    if (typeof definition !== 'object' || definition === null || !('body' in definition)) {
-      throw new TypeError(`${cannot}: "spawnable" takes definitions, as actor() returns them`)
-    }
     if (names.has(definition.name)) {
       throw new TypeError(
         `${cannot}: two of "spawnable" are named "${definition.name}"; leave one out, or give actor() another "name"`,
@@ -292,9 +328,13 @@ function checkEntities(
   entities: readonly (AnyDefinition | EntityKind)[],
 ): readonly EntityKind[] {
   for (const entity of entities) {
-    const given: unknown = typeof entity === 'object' && 'definition' in entity ? entity.definition : entity
+    const given: unknown =
+      typeof entity === 'object' && entity !== null && 'definition' in entity ? entity.definition : entity
     if (typeof given !== 'object' || given === null || !('body' in given)) {
-      throw new TypeError(`${cannot}: "entities" takes definitions, as actor() returns them`)
+      throw new TypeError(
+        `${cannot}: "entities" takes definitions, as actor() returns them, or { definition, options }; ` +
+          `got ${describeGiven(given)}`,
+      )
     }
   }
   const kinds = entities.map((entity) => ('definition' in entity ? entity : { definition: entity }))

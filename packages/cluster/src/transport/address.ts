@@ -2,6 +2,7 @@
  * Addresses of nodes: where a node listens, written `ws://host:port`, or `wss://host:port` where it speaks TLS.
  * An address is a place, never an identity: a node is known by its name and incarnation.
  */
+import { describeGiven } from '@understudy/runtime/internal'
 import { TransportError } from './transport-error.ts'
 
 declare const nodeAddressBrand: unique symbol
@@ -39,6 +40,12 @@ export function nodeAddress(value: string): NodeAddress {
 
 /** The parts of an address. @throws {TransportError} `CLUSTER_BAD_ADDRESS`, as `nodeAddress` does. */
 export function parseAddress(value: string): AddressParts {
+  if (typeof value !== 'string') {
+    throw new TransportError(
+      'CLUSTER_BAD_ADDRESS',
+      `Cannot use ${describeGiven(value)} as the address of a node: it must be a string such as "ws://127.0.0.1:7001"`,
+    )
+  }
   const match = value.length <= ADDRESS_CHARS_MAX ? ADDRESS.exec(value.toLowerCase()) : null
   const host = match?.[2] ?? match?.[3]
   const port = Number(match?.[4])

@@ -36,9 +36,16 @@ export const secretsMax = 8
 /**
  * Checks and orders secrets. The error names the place of a bad one and its length, never the secret.
  *
+ * @throws {TypeError} if it is neither text nor an object
  * @throws {RangeError} if one is shorter than 16 characters, or there are more than 8.
  */
 export function secretRing(secret: Secret): SecretRing {
+  if (typeof secret !== 'string' && (typeof secret !== 'object' || secret === null)) {
+    throw new TypeError(
+      `Cannot use "secret": it must be a string of at least ${secretCharsMin} characters, or { use, accept } with such; ` +
+        `got a value of type ${secret === null ? 'null' : typeof secret}`,
+    )
+  }
   const { use, accept } = typeof secret === 'string' ? { use: secret, accept: [] } : secret
   if (!Array.isArray(accept)) throw new RangeError('Cannot use "secret.accept": it must be a list of secrets')
   const taken = [...new Set([use, ...(accept as readonly string[])])]

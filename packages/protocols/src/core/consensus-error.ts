@@ -12,6 +12,7 @@ export type ConsensusErrorCode =
   | 'PROTOCOLS_SESSION_EXPIRED'
   | 'PROTOCOLS_GROUP_CLOSED'
   | 'PROTOCOLS_ALREADY_OPEN'
+  | 'PROTOCOLS_GROUP_ALREADY_OPEN'
 
 type Details = Readonly<Record<string, unknown>>
 
@@ -71,6 +72,17 @@ export class ConsensusAlreadyOpen extends ActorError {
       'PROTOCOLS_ALREADY_OPEN',
       `Cannot open consensus on node "${node}": it is open already; use that one, or close it first`,
       { node },
+    )
+  }
+}
+
+/** This node has a group of that name open, is opening one, or has not done closing it: that one goes on. */
+export class GroupAlreadyOpen extends ActorError {
+  constructor(group: string, node: string) {
+    super(
+      'PROTOCOLS_GROUP_ALREADY_OPEN',
+      `Cannot open the group "${group}" on node "${node}": it is open already; use that one, or wait until its close() is done`,
+      { group, node },
     )
   }
 }

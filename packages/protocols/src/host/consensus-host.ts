@@ -10,7 +10,7 @@
 import type { ClusterNode } from '@understudy/cluster'
 import { actor, memoryStore, storeId, type ActorRef, type MessagesOf, type Store } from '@understudy/runtime'
 import { spawnSystemActor, type Cell, type InternalSystem } from '@understudy/runtime/internal'
-import { ConsensusAlreadyOpen, GroupClosed } from '../core/consensus-error.ts'
+import { ConsensusAlreadyOpen, GroupAlreadyOpen, GroupClosed } from '../core/consensus-error.ts'
 import { HostLife, type HostContext, type HostCounters } from './host-life.ts'
 import { hostOwn, hostPath, HostProtocol } from './host-protocol.ts'
 import { HostedGroup, type GroupEnded } from './hosted-group.ts'
@@ -60,7 +60,9 @@ export interface Consensus extends AsyncDisposable {
    * `open` may read its store before it resolves; it is in no turn of the host until then. Messages that come for it
    * before are dropped. When a later `open` fails for a reason of its own, or the host ends, `onEnded` is told.
    *
-   * @throws {TypeError} a name that is no name, or is open already @throws {GroupClosed} (as a rejection) the host has ended
+   * @throws {TypeError} (as a rejection) a name that is no name
+   * @throws {GroupAlreadyOpen} (as a rejection) PROTOCOLS_GROUP_ALREADY_OPEN: this node has a group of that name
+   * @throws {GroupClosed} (as a rejection) the host has ended
    */
   readonly openGroup: (name: string, open: OpenMember, onEnded?: GroupEnded) => Promise<OpenGroup>
   /** Names of the groups that were opened here, sorted. */
@@ -195,7 +197,7 @@ class ConsensusHost implements Consensus {
           `or digit`,
       )
     }
-    if (this.#groups.has(name)) throw new TypeError(`${cannot}: it is open already; close it first`)
+    if (this.#groups.has(name)) throw new GroupAlreadyOpen(name, this.node.name)
     if (this.#hasEnded) throw this.#closed(name)
     const group = new HostedGroup(name, open, onEnded)
     this.#groups.set(name, group)

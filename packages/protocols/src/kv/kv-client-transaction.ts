@@ -1,4 +1,5 @@
 /** Requests as people write them, made into what the store takes: texts become their UTF-8 bytes. */
+import { checkValue } from '../service/value-check.ts'
 import type { KvCallOptions } from './kv-client-options.ts'
 import type { KvCompare, KvOperation, KvPut, KvTransaction } from './kv-command.ts'
 import type { KvLease } from './kv-lease.ts'
@@ -29,11 +30,10 @@ export interface KvClientTransaction {
 /** What a key must be for `compareAndSet`: absent, of this revision, or of this value. */
 export type KvExpected = undefined | { readonly modRevision: number } | { readonly value: KvValue }
 
-/** @throws {TypeError} it is neither */
+/** @throws {TypeError} it is neither, or no Unicode */
 function bytesFrom(value: KvValue): Uint8Array {
-  if (typeof value === 'string') return Buffer.from(value, 'utf8')
-  if (value instanceof Uint8Array) return value
-  throw new TypeError(`A value is a string or a Uint8Array, got ${value === null ? 'null' : typeof value}`)
+  checkValue(value)
+  return typeof value === 'string' ? Buffer.from(value, 'utf8') : value
 }
 
 /** @throws {TypeError} it is no string */

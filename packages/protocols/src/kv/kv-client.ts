@@ -16,6 +16,7 @@ import {
   transactAnswer,
 } from './kv-answer.ts'
 import type { ByteWriter } from '../service/byte-buffer.ts'
+import { checkCallTimeout } from '../service/client-options.ts'
 import type { GatheredBatch } from '../service/gathered-batch.ts'
 import { Gathering, type GatheringLine } from '../service/gathering.ts'
 import { SessionWrites } from '../service/session-writes.ts'
@@ -198,6 +199,7 @@ class Client implements KvClient {
 
   async status(server?: string, options: KvCallOptions = {}): Promise<Readonly<Record<string, unknown>>> {
     if (this.#caller.isClosed) throw kvClientClosed()
+    checkCallTimeout('a status', options.timeoutMs)
     const target = server ?? this.#caller.leader ?? this.#caller.nearestServer()
     const { timeoutMs = this.#options.timeoutMs, signal } = options
     return this.#caller.refTo(target).ask({ type: 'status' }, { timeoutMs, signal })

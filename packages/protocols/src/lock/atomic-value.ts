@@ -1,5 +1,6 @@
 /** Bytes that all clients share, with a version. */
 import type { ClientSession } from './client-session.ts'
+import { checkValue } from '../service/value-check.ts'
 import type { LockView } from './lock-command.ts'
 import type { AtomicValue, VersionedValue, WaitOptions } from './lock.ts'
 import { changesOf, viewOf } from './value-changes.ts'
@@ -17,6 +18,7 @@ export function atomicValue(session: ClientSession, name: string): AtomicValue {
     expectedVersion: number | undefined,
     { timeoutMs, signal }: WaitOptions,
   ): Promise<{ readonly ok: boolean; readonly version: number; readonly value: Uint8Array }> => {
+    checkValue(value)
     const bytes = typeof value === 'string' ? encoder.encode(value) : value
     const answer = await session.port.write(
       `the value "${name}"`,

@@ -1,5 +1,6 @@
 /** What a client tells those whose locks were not had, given up or lost. */
 import { Aborted, isActorError } from '@understudy/runtime'
+import { checkCallTimeout } from '../service/client-options.ts'
 import { LockError } from './lock-error.ts'
 
 /** The reason of a signal. `what`: the lock of "a", session 7. */
@@ -43,9 +44,13 @@ export function timedOut(what: string, why: string, details: TimeoutDetails, cau
   )
 }
 
-/** Of a time limit that cannot be kept. @throws {LockError} LOCK_BAD_REQUEST */
+/** Of a time limit that cannot be kept. @throws {TypeError} it is no number @throws {LockError} LOCK_BAD_REQUEST */
 export function checkTimeout(what: string, timeoutMs: number | undefined): void {
-  if (timeoutMs === undefined || timeoutMs > 0) return
+  if (typeof timeoutMs !== 'number') {
+    checkCallTimeout(what, timeoutMs)
+    return
+  }
+  if (timeoutMs > 0) return
   throw new LockError(
     'LOCK_BAD_REQUEST',
     `Cannot ask for ${what}: "timeoutMs" must be a number above 0, got ${timeoutMs}: it is the time for all of it, the question to ` +

@@ -78,6 +78,7 @@ export interface RaftGroup<Result = unknown> extends ConsensusGroup<Result>, Asy
  *
  * A state machine that throws, or a founding that was refused, closes the group on this node: see `status`, and the log.
  *
+ * @throws {GroupAlreadyOpen} (as a rejection) PROTOCOLS_GROUP_ALREADY_OPEN: this node has a group of that name
  * @throws {TypeError | RangeError} (as a rejection) for options that are wrong @throws {StoreError} (as a rejection)
  * RUNTIME_STORE_CORRUPT: the vote or the snapshot cannot be read. Delete this node's store: it comes back as a new member
  */

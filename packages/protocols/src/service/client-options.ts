@@ -1,4 +1,5 @@
 /** What the clients of all services on a consensus group have in common: their options, and those of their calls. */
+import { describeGiven } from '@understudy/runtime/internal'
 
 export interface ServiceClientOptions {
   /** Names of the nodes that have the service. This node need not be among them. */
@@ -34,6 +35,14 @@ export interface ServiceCallOptions {
   readonly timeoutMs?: number | undefined
   /** Gives up; whether a write was carried out is then unknown (RUNTIME_ABORTED, `details.outcome`). */
   readonly signal?: AbortSignal | undefined
+}
+
+/** Where calls are made that no schema checks. @throws {TypeError} `timeoutMs` is no number: `'5'` would be added as text */
+export function checkCallTimeout(what: string, timeoutMs: unknown): void {
+  if (timeoutMs === undefined || (typeof timeoutMs === 'number' && !Number.isNaN(timeoutMs))) return
+  throw new TypeError(
+    `Cannot ask for ${what}: "timeoutMs" must be a number of milliseconds, got ${describeGiven(timeoutMs)}`,
+  )
 }
 
 export const serviceClientDefaults = Object.freeze({

@@ -8,7 +8,7 @@
  */
 import type { Clock, Timer } from '@understudy/runtime'
 import type { ByteReader } from './byte-buffer.ts'
-import type { CheckedServiceClientOptions } from './client-options.ts'
+import { checkCallTimeout, type CheckedServiceClientOptions } from './client-options.ts'
 import { GatheredBatch, GatheredCall, type CallWish, type FailureTeller } from './gathered-batch.ts'
 import type { FinalReply, ReplyOfKind } from './service-reply.ts'
 
@@ -160,10 +160,16 @@ export class GatheringLine<R extends Refusable> {
     this.#carry = carry
   }
 
-  /** Hot (benchmark: raft). @throws {ActorError} (as a rejection) whatever becomes of the call */
+  /**
+   * Hot (benchmark: raft).
+   *
+   * @throws {TypeError} (as a rejection) a `timeoutMs` that is no number
+   * @throws {ActorError} (as a rejection) whatever becomes of the call
+   */
   call<T, V>(wish: CallWish<T, V, R>): Promise<T> {
     return new Promise((resolve, reject) => {
       const { caller } = this.#gathering
+      checkCallTimeout(wish.verb, wish.timeoutMs)
       const call = new GatheredCall(wish, caller.nowMs(), this.#isWrite, resolve, reject)
       this.#gathering.admit(call as GatheredCall<unknown, R>)
       this.#batchFor(wish).add(call as GatheredCall<unknown, R>, wish)

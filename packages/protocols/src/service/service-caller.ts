@@ -5,7 +5,11 @@
 import { ActorError, isActorError } from '@understudy/runtime'
 import type { Clock, Random, Timer } from '@understudy/runtime'
 import { OutcomeUnknown } from '../core/consensus-error.ts'
-import type { CheckedServiceClientOptions, ServiceCallOptions } from './client-options.ts'
+import {
+  checkCallTimeout,
+  type CheckedServiceClientOptions,
+  type ServiceCallOptions,
+} from './client-options.ts'
 import {
   isRetry,
   type FinalReply,
@@ -132,6 +136,7 @@ export class ServiceCaller<Ref, R, Own extends ReplyOfKind = never> {
   }
 
   begin(what: string, options: BesideOptions | undefined, attemptMs?: number): ServiceCall {
+    checkCallTimeout(what, options?.timeoutMs)
     const timeoutMs = options?.timeoutMs ?? this.#options.timeoutMs
     const silentAfterMs = options?.silentAfterMs
     const mostMs = this.#options.attemptMs

@@ -32,6 +32,9 @@ export interface ProducerLinkOptions extends ProducerCoreOptions {
   readonly onSettled: OnSettled
 }
 
+/** A node that restarts, or an actor that moves, is back sooner. */
+const warnAfterMs = 10_000
+
 /** @internal */
 export class ProducerLink {
   readonly #options: ProducerLinkOptions
@@ -49,6 +52,7 @@ export class ProducerLink {
   #refused = 0
   #bytesMax = Number.POSITIVE_INFINITY
   #seekingSinceMs: number | undefined
+  #hasWarned = false
   #reason: ActorError | undefined
 
   constructor(options: ProducerLinkOptions) {
@@ -230,9 +234,11 @@ export class ProducerLink {
     const { path } = this.#target
     if (this.#seekingSinceMs !== undefined) {
       const soughtMs = Math.round(context.now() - this.#seekingSinceMs)
-      context.log.debug({ consumer: path, soughtMs, isOther }, `${context.path} found its consumer ${path}`)
+      const level = this.#hasWarned ? 'info' : 'debug'
+      context.log[level]({ consumer: path, soughtMs, isOther }, `${context.path} found its consumer ${path}`)
     }
     this.#seekingSinceMs = undefined
+    this.#hasWarned = false
     context.watch(this.#target, (reason) => ({ type: 'consumer-ended', reason }) as Message)
   }
 
@@ -241,11 +247,25 @@ export class ProducerLink {
     const final = this.#finalError(error)
     if (final === undefined) {
       context.log.debug({ consumer: path, code: error.code }, `${context.path} did not find ${path}`)
+      this.#warnOnce(context, error)
     } else {
       this.#reason = final
       context.log.error({ consumer: path, code: final.code }, `${context.path} has ended: ${final.message}`)
     }
     this.#step({ type: 'hello-failed', isFinal: final !== undefined })
+  }
+
+  /** Its letters to nobody are logged at debug, so a path where nobody ever comes would not show. */
+  #warnOnce(context: ActorContextImpl, { code, message }: ActorError): void {
+    const soughtMs = Math.round(context.now() - (this.#seekingSinceMs ?? context.now()))
+    if (this.#hasWarned || soughtMs < warnAfterMs) return
+    this.#hasWarned = true
+    const { path } = this.#target
+    context.log.warn(
+      { consumer: path, code, soughtMs },
+      `${context.path} has found no consumer at ${path} for ${soughtMs} ms (${message}); it goes on looking, and what is not ` +
+        'acknowledged waits',
+    )
   }
 
   /** What no other attempt would mend. */

@@ -180,7 +180,7 @@ export const Producer = protocol(
     ack: tell({ ...progress, producer: id, beyond: numbers, answers: count }),
     unknown: tell({ producer: id, consumer: id }),
   },
-  { delivery: 'lossy' },
+  { delivery: 'lossy', absence: 'expected' },
 ) as unknown as Protocol<ProducerMessages>
 
 const piece = { producer: id, sequence: number, confirmed: count }
@@ -222,7 +222,8 @@ const known = new WeakMap<Protocol, Protocol>()
 
 /**
  * The protocol of a reliable consumer of `target`: `ctx.ref(reliable(Orders), '/user/orders')`. The same value for the
- * same protocol. Its tells are declared lossy: that they come is what producer and consumer see to.
+ * same protocol. Its tells are declared lossy: that they come is what producer and consumer see to. So is that nobody may be
+ * there for a while: such dead letters are logged at debug, and a producer that finds no consumer warns once.
  *
  * @throws {TypeError} if the name of `target` has more than 54 characters: its own is longer by nine
  */
@@ -236,7 +237,7 @@ export function reliable<M extends MessageDefs>(target: Protocol<M>): Protocol<R
           `have 54, for "${suffix}" is put behind it; give it a shorter one`,
       )
     }
-    made = protocol(name, consumerMessages, { delivery: 'lossy' })
+    made = protocol(name, consumerMessages, { delivery: 'lossy', absence: 'expected' })
     known.set(target, made)
   }
   return made as unknown as Protocol<ReliableMessages<M>>

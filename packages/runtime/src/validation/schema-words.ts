@@ -52,6 +52,14 @@ export function describeValue(value: unknown): string {
   }
 }
 
+/** The same, said so that `"2"` is not taken for `2`: `the string "2"`, `the number 2`. */
+export function describeGiven(value: unknown): string {
+  const said = describeValue(value)
+  return typeof value === 'string' || typeof value === 'number' || typeof value === 'bigint'
+    ? `the ${typeof value} ${said}`
+    : said
+}
+
 export function isSchemaObject(schema: unknown): schema is SchemaObject {
   return typeof schema === 'object' && schema !== null && !Array.isArray(schema)
 }
