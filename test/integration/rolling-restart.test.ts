@@ -98,15 +98,43 @@ function ledgerLoad(client: ClusterNode): LedgerLoad {
   return load
 }
 
-function memberOf(t: Test, name: string, seeds: readonly string[], ledgerFile: string): MemberProcess {
+interface Files {
+  readonly ledgerFile: string
+  readonly livesFile: string
+}
+
+function memberOf(t: Test, name: string, seeds: readonly string[], files: Files): MemberProcess {
   const listen = seeds[names.indexOf(name)] as string
-  return new MemberProcess(t, { node: { name, listen, seeds, expect: 3, drainMs }, ledgerFile })
+  return new MemberProcess(t, { node: { name, listen, seeds, expect: 3, drainMs }, ...files })
+}
+
+/** Lives of one entity that ran at the same time, as text; and how many lives followed one on another node. */
+function overlaps(livesFile: string): { readonly found: readonly string[]; readonly moves: number } {
+  const byKey = new Map<string, (readonly [node: string, fromUs: number, untilUs: number])[]>()
+  for (const line of linesOf(livesFile)) {
+    const [key = '', node = '', fromUs, untilUs] = line.split(' ')
+    byKey.set(key, [...(byKey.get(key) ?? []), [node, Number(fromUs), Number(untilUs)]])
+  }
+  const found: string[] = []
+  let moves = 0
+  for (const [key, lives] of byKey) {
+    lives.sort((a, b) => a[1] - b[1])
+    for (const [at, [node, fromUs]] of lives.entries()) {
+      const [before, , untilUs] = lives[at - 1] ?? [node, 0, 0]
+      if (before !== node) moves++
+      if (fromUs < untilUs)
+        found.push(`${key}: on ${node} ${untilUs - fromUs} us before its end on ${before}`)
+    }
+  }
+  return { found, moves }
 }
 
 void test('a rolling restart of five nodes under load: no request fails, no acknowledged message is lost', async (t) => {
   const file = scratch(t)
   const seeds = (await freePorts(names.length)).map((port) => `ws://127.0.0.1:${port}`)
-  const start = (name: string): MemberProcess => memberOf(t, name, seeds, file(`${name}.ledger`))
+  const livesFile = file('desks')
+  const start = (name: string): MemberProcess =>
+    memberOf(t, name, seeds, { ledgerFile: file(`${name}.ledger`), livesFile })
   const members = names.map(start)
   await Promise.all(members.map((member) => member.started()))
   const client = await startNode({
@@ -166,4 +194,7 @@ void test('a rolling restart of five nodes under load: no request fails, no ackn
       t.equal(await member.ended, 0)
     }),
   )
+  const { found, moves } = overlaps(livesFile)
+  t.same(found, [], 'no entity ran on two nodes at a time')
+  t.ok(moves > 100, `${moves} times an entity went from one node to another`)
 })

@@ -16,7 +16,7 @@ import { wireTags } from '../remote/fault-list.ts'
 const Desk = protocol('desk', {
   serve: ask({ n: Type.Integer(), afterMs: Type.Integer() }, Type.Integer()),
 })
-const Clerk = protocol('clerk', { look: ask({ afterMs: Type.Integer() }, Type.Null()) })
+export const Clerk = protocol('clerk', { look: ask({ afterMs: Type.Integer() }, Type.Null()) })
 const keys = ['one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight']
 const askTimeoutMs = 10_000
 
@@ -35,7 +35,7 @@ export function runLeave(input: RunInput): Promise<RunResult> {
 }
 
 /** Somebody of the same node who takes a while. */
-function clerk(): Definition<(typeof Clerk)['messages'], void> {
+export function clerk(): Definition<(typeof Clerk)['messages'], void> {
   return actor(Clerk, { own: { over: tell({ n: Type.Integer() }) }, concurrent: ['look'] }, (ctx) => {
     const owed = new Map<number, () => void>()
     let count = 0

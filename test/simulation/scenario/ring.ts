@@ -7,6 +7,7 @@ import Type from 'typebox'
 import { simulateTapped } from '../cluster/link-tap.ts'
 import { MemberWatch } from '../cluster/member-watch.ts'
 import { codeOfAsk } from '../cluster/who.ts'
+import { handOffFaults, handOffTags, runHandOff } from '../ring/hand-off.ts'
 import type { Scenario } from '../scenario.ts'
 
 const formedWithinMs = 30_000
@@ -330,7 +331,7 @@ async function entities(world: World, activations: Activation[], kinds: Kinds): 
   }
 }
 
-/** Two copies of one entity at once: allowed while views differ, until hand-off exists. */
+/** Two copies of one entity at once: allowed where nodes die or are cut off, or a new owner waited too long. */
 function noteActivations(world: World, activations: readonly Activation[]): void {
   const alive = new Map<string, string>()
   for (const { kind, key, process: life } of activations) {
@@ -444,5 +445,13 @@ export const ringScenarios: readonly Scenario[] = [
         (world) => entities(world, activations, kinds),
       )
     },
+  },
+  {
+    name: 'ring/hand-off',
+    about:
+      'nodes leave and join under load: one life of an entity at a time, and each message is handled once',
+    sometimes: handOffTags,
+    faults: handOffFaults,
+    run: runHandOff,
   },
 ]

@@ -1,7 +1,7 @@
 /**
  * Entities: actors that are named by a kind and a key, live on the ring's owner of that key, and are started there by
- * their first message. The view is each node's own, so while views differ two nodes may hold one entity: placement is
- * promised, single activation is not yet.
+ * their first message, once nobody else has them any more (hand-off.ts). The view is each node's own: of nodes that cannot
+ * reach each other two may hold one entity.
  */
 import type { AnyDefinition, ChildOptions, Protocol, RoomOptions } from '@understudy/runtime'
 import { ActorStopped, NoSuchActor, supervisor } from '@understudy/runtime'
@@ -16,13 +16,16 @@ import {
   type Kernel,
   type WatchRecord,
 } from '@understudy/runtime/internal'
-import { KindRings, type KindMember } from '../placement/kind-rings.ts'
+import { ownsPlaces, type Member } from '../membership/view.ts'
+import { KindRings } from '../placement/kind-rings.ts'
+import { RecentOwners } from '../placement/recent-owners.ts'
 import { notRegistered } from '../remote/cluster-error.ts'
 import type { RemoteHub } from '../remote/remote-hub.ts'
 import { NodeDown } from '../remote/cluster-error.ts'
 import { sendTo } from '../remote/remote-ref.ts'
-import { pathLengthMax } from '../wire/wire-limits.ts'
+import { nameLengthMax, pathLengthMax } from '../wire/wire-limits.ts'
 import type { Recipient } from '../wire/wire-protocol.ts'
+import { HandOff, type EntityName, type HandOffHost, type Release } from './hand-off.ts'
 
 /** A definition whose actors are found by key, and how they are kept. */
 export interface EntityKind {
@@ -40,7 +43,18 @@ export const entityDefaults: ChildOptions = Object.freeze({
 /** Longest key, in UTF-16 code units: what a frame carries, so that a key works on every node or on none. */
 export const entityKeyMax = pathLengthMax
 
+/**
+ * For so long after a member came others may not know of it, or work off what its keys had; beyond what an entity may take to
+ * end, in milliseconds.
+ */
+const viewLagMs = 10_000
+
 const regionOptions = { intensity: { restarts: Number.POSITIVE_INFINITY, withinMs: 1_000 } }
+
+/** What a region asks of its node. */
+export interface RegionHost extends Pick<HandOffHost, 'waitMs' | 'standing' | 'ask' | 'overdue'> {
+  readonly kinds: readonly EntityKind[]
+}
 
 export class EntityRegion {
   readonly #system: InternalSystem
@@ -50,10 +64,22 @@ export class EntityRegion {
   /** By the path an entity has by right: who was started while that name was still taken by one on its way out. */
   readonly #successors = new Map<string, Cell>()
   #places = new KindRings([])
+  readonly #recent: RecentOwners
+  readonly #handOff: HandOff
 
-  constructor(system: InternalSystem, hub: RemoteHub, kinds: readonly EntityKind[]) {
+  constructor(system: InternalSystem, hub: RemoteHub, { kinds, ...host }: RegionHost) {
+    const { kernel } = system
     this.#system = system
     this.#hub = hub
+    this.#recent = new RecentOwners(host.waitMs + viewLagMs)
+    this.#handOff = new HandOff({
+      ...host,
+      kernel,
+      owner: ({ kind, key }) => this.owner(kind, key),
+      recent: ({ kind, key }) => this.#recent.of(kind, key, kernel.clock.monotonicMs()),
+      running: ({ kind, key }) => this.#running(kind, cellNameOf(key)),
+      passOn: ({ kind, key }, envelope) => this.#passOn(kind, key, envelope),
+    })
     const guardian = system.addGuardian(
       'entity',
       supervisor({ name: 'entity-regions', ...regionOptions }, []),
@@ -74,31 +100,53 @@ export class EntityRegion {
   }
 
   /**
-   * Placement from now on, among these members. Entities that have another owner now work off what they have and end here;
-   * their next message starts them over there. There is no hand-off yet: for a moment both may run.
+   * Placement from now on, by these members of a view. Entities that have another owner now work off what they have and end
+   * here; their next message starts them over there, as soon as they have ended. What waits here to be started goes there too.
    */
-  usePlaces(members: readonly KindMember[]): void {
-    this.#places = new KindRings(members)
+  usePlaces(members: readonly Member[]): void {
+    const { kernel } = this.#system
+    const owners = members.filter(({ status }) => ownsPlaces(status))
+    const leaving = members.filter(({ status }) => status === 'leaving')
+    this.#places = new KindRings(owners)
+    const placement = { owners, leaving, rings: this.#places }
+    this.#recent.use(kernel.nodeName, placement, kernel.clock.monotonicMs())
     for (const [name, cell] of this.#cells) {
       for (const entity of [...(cell.family?.cells() ?? [])]) this.#yield(name, entity)
     }
     // Before anything is sent by this ring: what was sent before it goes first.
     this.#hub.lookAgain()
+    this.#handOff.placesChanged()
   }
 
   /** Ends an entity here that this node does not own, in good order. */
   #yield(name: string, entity: Cell): void {
     const { key } = entity
     if (key === undefined || this.owner(name, key) === this.#system.kernel.nodeName) return
-    if (!entity.isLeaving) entity.stop('drain', undefined)
+    if (!entity.isLeaving && !this.#handOff.isHeld(entity)) entity.stop('drain', undefined)
   }
 
   /** Resolves when no entity of this node lives any more: after `usePlaces` without this node. */
   async whenEmpty(): Promise<void> {
     for (const cell of this.#cells.values()) {
       for (const entity of [...(cell.family?.cells() ?? [])]) {
-        await new Promise<void>((resolve) => entity.stop('drain', resolve))
+        if (this.#handOff.isHeld(entity)) this.#handOff.giveUp(entity)
+        else await new Promise<void>((resolve) => entity.stop('drain', resolve))
       }
+    }
+  }
+
+  /** This node ends: who asks it whether an entity has ended here is answered at once from now on. */
+  answerAll(): void {
+    this.#handOff.answerAll()
+  }
+
+  /** Answers node `asker`, which wants to start an entity, once it may, or after a while that it may not yet. */
+  release(asker: string, entity: EntityName, answer: (release: Release) => void): void {
+    // No entity has such a name: nothing is kept for it.
+    if (entity.key.length > entityKeyMax || entity.kind.length > nameLengthMax) {
+      answer({ isReleased: true, others: [] })
+    } else {
+      this.#handOff.release(asker, entity, answer)
     }
   }
 
@@ -132,7 +180,10 @@ export class EntityRegion {
     return this.#latest(name, cellNameOf(key))
   }
 
-  /** The entity's cell on this node, started when it is not here yet; `undefined` when its kind cannot live here. */
+  /**
+   * The entity's cell on this node, made when it is not here yet; `undefined` when its kind cannot live here. It begins when
+   * this node owns it and nobody else has it any more; what it holds is passed on when that is not to be.
+   */
   local(name: string, key: string): Cell | undefined {
     const kind = this.#kinds.get(name)
     const region = this.#cells.get(name)
@@ -143,19 +194,32 @@ export class EntityRegion {
     const family = region.makeFamily()
     const policy = childPolicy(kind.options ?? entityDefaults, 'transient')
     if (latest === undefined || family.get(cellName) === undefined) {
-      return family.spawn(cellName, kind.definition, new RoutedKey(key), policy)
+      const cell = family.spawn(cellName, kind.definition, new RoutedKey(key), policy)
+      this.#handOff.begin(cell, { kind: name, key }, latest)
+      return cell
     }
     // One that is on its way out has its name until it has ended; its successor goes by another, and must be found.
     const successor = family.spawn(`${cellName}~${latest.uid}`, kind.definition, new RoutedKey(key), policy)
     const place = `${name}/${cellName}`
     this.#successors.set(place, successor)
-    const { onEnded } = successor.makeRare()
-    const ended = (): void => {
+    successor.whenEnded(() => {
       if (this.#successors.get(place) === successor) this.#successors.delete(place)
-    }
-    if (onEnded === null) successor.makeRare().onEnded = [ended]
-    else onEnded.push(ended)
+    })
+    this.#handOff.begin(successor, { kind: name, key }, latest)
     return successor
+  }
+
+  /** The cell for that name that has begun. There is never more than one. */
+  #running(name: string, cellName: string): Cell | undefined {
+    const named = this.#cells.get(name)?.family?.get(cellName)
+    if (named !== undefined && !this.#handOff.isHeld(named)) return named
+    const successor = this.#successors.get(`${name}/${cellName}`)
+    return successor !== undefined && !this.#handOff.isHeld(successor) ? successor : undefined
+  }
+
+  #passOn(name: string, key: string, envelope: Envelope): void {
+    const kind = this.#kinds.get(name)
+    if (kind !== undefined) this.ref(kind.definition.protocol, name, key).deliver(envelope)
   }
 
   /** The cell that was started last for that name, though it may be ending. */

@@ -26,8 +26,10 @@ import {
   type Ref,
 } from '@understudy/runtime/internal'
 import { EntityRegion } from '../entity/entity-region.ts'
+import type { LifeStanding } from '../entity/hand-off.ts'
 import type { MembershipStatus } from '../membership/membership.ts'
-import { isLiving, makeView, memberOf, ownsPlaces, type Member, type View } from '../membership/view.ts'
+import { isLiving, makeView, memberOf, type Member, type View } from '../membership/view.ts'
+import type { Life } from '../placement/recent-owners.ts'
 import { GoneRef } from '../remote/gone-ref.ts'
 import type { PeerSession } from '../remote/peer-session.ts'
 import { RemoteHub } from '../remote/remote-hub.ts'
@@ -51,7 +53,7 @@ import { nextIncarnation, storedIncarnation, storeIncarnation } from './life.ts'
 import { NodeMembership } from './node-membership.ts'
 import { checkNodeOptions, nodeDefaults, type CheckedNodeOptions, type NodeOptions } from './node-options.ts'
 import { PeerLinks } from './peer-links.ts'
-import { startSteward, Steward } from './steward.ts'
+import { askRelease, startSteward, Steward } from './steward.ts'
 
 /** How often traffic on a link is told to the membership, at most. */
 const activeEveryMs = 1_000
@@ -265,14 +267,14 @@ class ClusterNodeImpl implements ClusterNode {
       entityRef: (name, key, protocol) => this.#region.ref(protocol, name, key),
     })
     this.#view = makeView([])
-    this.#region = new EntityRegion(system, this.#hub, checked.entities)
+    this.#region = this.#makeRegion()
     this.#links = this.#makeLinks()
     this.#membership = this.#makeMembership()
-    startSteward(
-      system,
-      (name, incarnation) => this.#seenAs(name, incarnation),
-      () => this.#membership.standing.isHeld,
-    )
+    startSteward(system, {
+      seenAs: (name, incarnation) => this.#seenAs(name, incarnation),
+      isHeld: () => this.#membership.standing.isHeld,
+      release: (asker, entity, answer) => this.#region.release(asker, entity, answer),
+    })
     this.#restartSpawned = startSpawner(system, options.spawnable ?? [])
     system.remoteRef = (path, protocol) => this.#refFromPath(path, protocol)
     const { coordinatedShutdown } = system
@@ -523,7 +525,7 @@ class ClusterNodeImpl implements ClusterNode {
 
   #useView(view: View): void {
     this.#view = view
-    this.#region.usePlaces(view.members.filter(({ status }) => ownsPlaces(status)))
+    this.#region.usePlaces(view.members)
     this.system.metrics.gauge('understudy_members', { status: 'alive' }).set(this.#livingCount())
     this.events.emit('view-changed', { view })
     const living = this.#livingCount()
@@ -535,7 +537,7 @@ class ClusterNodeImpl implements ClusterNode {
     return this.#view.members.filter(({ status }) => status === 'alive').length
   }
 
-  #memberStatus(name: string): { readonly status: string; readonly incarnation: number } | undefined {
+  #memberStatus(name: string): Member | undefined {
     return memberOf(this.#view, name) ?? this.#membership.known(name)
   }
 
@@ -583,6 +585,31 @@ class ClusterNodeImpl implements ClusterNode {
     await this.shutdown(reason)
     this.#kernel.platform.host.exit(1)
     throw new ActorError('RUNTIME_STOPPED', `Node "${this.name}" has ended: ${why}`)
+  }
+
+  // ---- Entities ------------------------------------------------------------------------------------------------
+
+  #makeRegion(): EntityRegion {
+    return new EntityRegion(this.system, this.#hub, {
+      kinds: this.#checked.entities,
+      waitMs: this.#options.drainMs ?? nodeDefaults.drainMs,
+      standing: (life) => this.#standingOf(life),
+      ask: (life, entity) => askRelease(this.#hub, life, entity, this.name),
+      overdue: ({ kind }, path, by, waitedMs) => {
+        const names = by.map(({ name }) => name).join(', ')
+        this.#writeOnce(
+          `hand-off from ${names}`,
+          { node: this.name, kind, path, by: names, waitedMs: Math.round(waitedMs) },
+          `${path} is started though ${names} did not say in ${Math.round(waitedMs)} ms that it has ended there: both may run`,
+        )
+      },
+    })
+  }
+
+  #standingOf({ name, incarnation }: Life): LifeStanding {
+    const member = this.#memberStatus(name)
+    if (member === undefined || member.incarnation < incarnation) return 'unknown'
+    return member.incarnation === incarnation && isLiving(member.status) ? 'living' : 'over'
   }
 
   // ---- Links ---------------------------------------------------------------------------------------------------
@@ -759,6 +786,7 @@ class ClusterNodeImpl implements ClusterNode {
   }
 
   async #answerAll(): Promise<void> {
+    this.#region.answerAll()
     await whenAnswered(this.#drainHost(), this.#drainUntilMs)
   }
 

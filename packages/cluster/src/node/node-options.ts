@@ -102,7 +102,11 @@ export interface NodeOptions extends SystemOptions {
   readonly onRemoved?: 'rejoin' | 'exit' | undefined
   /** Definitions that other nodes may start here with `node.spawn`. Nothing else of this node can be started. @default [] */
   readonly spawnable?: readonly AnyDefinition[] | undefined
-  /** How long `shutdown` may take to hand its work over before it goes all the same, in milliseconds. @default 10_000 */
+  /**
+   * How long `shutdown` may take to hand its work over before it goes all the same, in milliseconds; and how long an entity whose
+   * key has come to this node waits for the node that still runs it: 0 waits for nobody. Raise it above the time that entities
+   * take to end (`shutdownMs` of their kind); a node that hangs delays its entities' successors so much longer. @default 10_000
+   */
   readonly drainMs?: number | undefined
   /** For one handshake, 1 to 599,000. @default 5_000 */
   readonly handshakeTimeoutMs?: number | undefined

@@ -103,6 +103,23 @@ export class HashRing {
   }
 
   /**
+   * The members in the order in which a walk from `key` meets them, the owner first: each owns the key as soon as those before
+   * it are not in the ring. Those without points are met by nobody.
+   */
+  *walk(key: string): IterableIterator<string> {
+    const seen = new Uint8Array(this.#members.length)
+    const size = this.#points.length
+    let at = size === 0 ? 0 : this.#locate(murmur3(key))
+    for (let walked = 0; walked < size; walked++) {
+      const index = this.#owners[at] as number
+      at = at + 1 === size ? 0 : at + 1
+      if (seen[index] === 1) continue
+      seen[index] = 1
+      yield this.#names[index] as string
+    }
+  }
+
+  /**
    * Up to `count` distinct members for `key`, the owner first: walking clockwise, first one of each zone,
    * then the members passed over, in the order of the walk. Fewer when the ring has fewer.
    */

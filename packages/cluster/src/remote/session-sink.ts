@@ -272,7 +272,8 @@ export class SessionSink implements FrameSink, CallKeeper, Sender, Watcher {
 
   #cellOf(recipient: IncomingRecipient): Cell | undefined {
     let cell = recipient.target as Cell | undefined
-    if (cell === undefined || cell.isEnding) {
+    // An entity that works off its mailbox takes nothing more: its successor does.
+    if (cell === undefined || cell.isLeaving) {
       cell = this.#host.resolve(recipient)
       recipient.target = cell
     }

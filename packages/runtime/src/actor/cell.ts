@@ -177,9 +177,9 @@ export class Cell extends LocalRef implements Ready {
     return this.status >= CellStatus.stopping
   }
 
-  /** It takes no more messages: it drains, is stopping or has stopped. */
+  /** It takes no more messages: it drains, or will as soon as it is up, is stopping or has stopped. */
   get isLeaving(): boolean {
-    return this.status >= CellStatus.draining
+    return this.status >= CellStatus.draining || (this.rare !== null && this.rare.drainTimer !== null)
   }
 
   /** Its incarnation is ending, for good or for a restart. */
@@ -836,6 +836,32 @@ export class Cell extends LocalRef implements Ready {
   begin(): void {
     this.#state = queued
     this.kernel.queue.push(this)
+  }
+
+  /** Keeps a cell that has just been spawned from its first turn: messages queue until `letBegin`. */
+  holdBack(): void {
+    this.#state |= held
+  }
+
+  /** Ends a `holdBack`. Does nothing when the cell was stopped meanwhile. */
+  letBegin(): void {
+    if (this.status !== CellStatus.starting || this.context !== null) return
+    this.#state &= ~held
+    if (this.#state === 0) this.begin()
+  }
+
+  /** Ends a cell that is held back. What waits in it is the caller's, in order, and no dead letter. */
+  takeBack(): Envelope[] {
+    const waiting: Envelope[] = []
+    while (this.#head !== null) waiting.push(this.#take())
+    this.end('stopped')
+    return waiting
+  }
+
+  /** Calls `done` once this cell has ended, and its name is free; at once when it has. */
+  whenEnded(done: () => void): void {
+    if (this.status === CellStatus.stopped) done()
+    else (this.makeRare().onEnded ??= []).push(done)
   }
 
   /** Starts the next incarnation of a suspended cell. */
