@@ -295,10 +295,15 @@ export class HandOff {
     const questions = this.#questions.get(place) ?? new Set()
     this.#questions.set(place, questions.add(question))
     this.#open++
+    this.#watch(entity)
+  }
+
+  /** What runs of that entity says when it has ended, once. */
+  #watch(entity: EntityName): void {
     const running = this.#host.running(entity)
     if (running === undefined || this.#watched.has(running)) return
     this.#watched.add(running)
-    running.whenEnded(() => this.#answerReleased(this.#questions.get(place)))
+    running.whenEnded(() => this.#answerReleased(this.#questions.get(placeOf(entity))))
   }
 
   /** From now on every answer is given at once: this node ends, and nobody is to wait for it because of them. */
@@ -313,7 +318,11 @@ export class HandOff {
   #answerReleased(questions: ReadonlySet<Question> | undefined): void {
     for (const question of [...(questions ?? [])]) {
       const release = this.#say(question.asker, question)
-      if (!release.isReleased) continue
+      if (!release.isReleased) {
+        // It may have begun since it was asked for.
+        this.#watch({ kind: question.kind, key: question.key })
+        continue
+      }
       this.#forgetQuestion(question)
       question.answer(release)
     }

@@ -31,6 +31,7 @@ export class RecentOwners {
   /** Since when each owner is one, by name; `-Infinity`: longer than this node. */
   #owners = new Map<string, { readonly incarnation: number; readonly sinceMs: number }>()
   #members: readonly PlacedMember[] = []
+  #incarnations = new Map<string, number>()
   #leaving: ReadonlySet<string> = new Set()
   #settledAtMs = Number.NEGATIVE_INFINITY
   /** The rings of owners and leaving ones; built when they are first asked for. */
@@ -58,6 +59,7 @@ export class RecentOwners {
       this.#settledAtMs = Math.max(this.#settledAtMs, sinceMs + this.#windowMs)
     }
     this.#members = [...owners, ...leaving]
+    this.#incarnations = new Map(this.#members.map(({ name, incarnation }) => [name, incarnation]))
     this.#leaving = new Set(leaving.map(({ name }) => name))
     // As a rule nobody leaves, and no ring is built twice.
     this.#rings = leaving.length === 0 ? rings : undefined
@@ -69,9 +71,9 @@ export class RecentOwners {
     this.#rings ??= new KindRings(this.#members)
     const found: Life[] = []
     for (const name of this.#rings.of(kind).walk(`${kind}/${key}`)) {
-      const member = this.#members.find((each) => each.name === name)
-      if (member === undefined) continue
-      found.push({ name, incarnation: member.incarnation })
+      const incarnation = this.#incarnations.get(name)
+      if (incarnation === undefined) continue
+      found.push({ name, incarnation })
       const sinceMs = this.#owners.get(name)?.sinceMs ?? nowMs
       if (!this.#leaving.has(name) && nowMs - sinceMs >= this.#windowMs) break
     }
